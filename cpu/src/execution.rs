@@ -1,0 +1,235 @@
+//! What one instruction written in Rust may touch: registers, linear memory, the board, the count.
+
+use crate::bus::{Bus, Icount};
+use crate::exception::Exception;
+use crate::memory::{Memory, PAGE};
+use crate::paging::{self, Access};
+use crate::state::{State, rflags};
+use iced_x86::{Instruction, Register};
+
+/// The machine as a system instruction sees it.
+pub struct Execution<'a> {
+    /// Registers. `rip` is the address of the instruction itself until it completes.
+    pub state: &'a mut State,
+    /// Guest RAM.
+    pub memory: &'a mut Memory,
+    /// The board.
+    pub bus: &'a mut dyn Bus,
+    /// Instructions completed before this one.
+    pub now: Icount,
+    /// Set when the board was touched: the run ends after this instruction, so that lines and deadlines are sampled.
+    pub device: bool,
+}
+
+impl Execution<'_> {
+    /// Whether memory operands are accessed with user privilege.
+    pub fn user(&self) -> bool {
+        self.state.cpl == 3
+    }
+
+    /// The flag bit is set.
+    pub fn flag(&self, bit: u64) -> bool {
+        self.state.rflags & bit != 0
+    }
+
+    /// Replaces the six arithmetic flags.
+    pub fn set_arithmetic_flags(&mut self, flags: u64) {
+        self.state.rflags = self.state.rflags & !rflags::ARITHMETIC | flags & rflags::ARITHMETIC;
+    }
+
+    /// Reads `bytes.len()` bytes of linear memory with the privilege of `user`.
+    ///
+    /// # Errors
+    /// What the page walk says; nothing has been read from a device then.
+    pub fn read_bytes(&mut self, linear: u64, bytes: &mut [u8], user: bool) -> Result<(), Exception> {
+        let mut pieces = [(0, 0); 2];
+        let count = self.pieces(linear, bytes.len(), Access::read(user), &mut pieces)?;
+        let mut rest = bytes;
+        for &(physical, length) in &pieces[..count] {
+            let (head, tail) = rest.split_at_mut(length);
+            self.read_physical(physical, head);
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes of linear memory; both pages are checked before either changes.
+    ///
+    /// # Errors
+    /// What the page walk says.
+    pub fn write_bytes(&mut self, linear: u64, bytes: &[u8], user: bool) -> Result<(), Exception> {
+        let mut pieces = [(0, 0); 2];
+        let count = self.pieces(linear, bytes.len(), Access::write(user), &mut pieces)?;
+        let mut rest = bytes;
+        for &(physical, length) in &pieces[..count] {
+            let (head, tail) = rest.split_at(length);
+            self.write_physical(physical, head);
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Checks that an access of `length` (at most a page) is allowed, setting A and D bits, without making it.
+    ///
+    /// # Errors
+    /// What the page walk says.
+    pub fn probe(&mut self, linear: u64, length: usize, access: Access) -> Result<(), Exception> {
+        self.pieces(linear, length, access, &mut [(0, 0); 2]).map(|_| ())
+    }
+
+    /// Translates an access into one or two physical pieces.
+    fn pieces(
+        &mut self,
+        linear: u64,
+        length: usize,
+        access: Access,
+        pieces: &mut [(u64, usize); 2],
+    ) -> Result<usize, Exception> {
+        let first = length.min((PAGE - linear % PAGE) as usize);
+        pieces[0] = (paging::walk(self.memory, self.state, linear, access)?.physical, first);
+        if first == length {
+            return Ok(1);
+        }
+        let next = linear.wrapping_add(first as u64);
+        pieces[1] = (paging::walk(self.memory, self.state, next, access)?.physical, length - first);
+        Ok(2)
+    }
+
+    /// Reads guest-physical memory, RAM or device registers; within one page.
+    pub fn read_physical(&mut self, physical: u64, bytes: &mut [u8]) {
+        if self.memory.page_of(physical).is_some() {
+            self.memory.read(physical, bytes);
+            return;
+        }
+        self.device = true;
+        for (address, range) in naturally_aligned(physical, bytes.len()) {
+            let value = self.bus.mmio_read(self.now, address, range.len() as u8);
+            let length = range.len();
+            bytes[range].copy_from_slice(&value.to_le_bytes()[..length]);
+        }
+    }
+
+    /// Writes guest-physical memory, RAM or device registers; within one page.
+    pub fn write_physical(&mut self, physical: u64, bytes: &[u8]) {
+        if self.memory.page_of(physical).is_some() {
+            self.memory.store(physical, bytes);
+            return;
+        }
+        self.device = true;
+        for (address, range) in naturally_aligned(physical, bytes.len()) {
+            let mut value = [0; 8];
+            value[..range.len()].copy_from_slice(&bytes[range.clone()]);
+            self.bus.mmio_write(self.now, address, range.len() as u8, u64::from_le_bytes(value));
+        }
+    }
+
+    /// Reads a little-endian value of 1, 2, 4 or 8 bytes with the current privilege.
+    ///
+    /// # Errors
+    /// What the page walk says.
+    pub fn read(&mut self, linear: u64, size: usize) -> Result<u64, Exception> {
+        let mut bytes = [0; 8];
+        self.read_bytes(linear, &mut bytes[..size], self.state.cpl == 3)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes a little-endian value of 1, 2, 4 or 8 bytes with the current privilege.
+    ///
+    /// # Errors
+    /// What the page walk says.
+    pub fn write(&mut self, linear: u64, size: usize, value: u64) -> Result<(), Exception> {
+        self.write_bytes(linear, &value.to_le_bytes()[..size], self.state.cpl == 3)
+    }
+
+    /// Reads with system privilege (descriptor tables, TSS), whatever the CPL.
+    ///
+    /// # Errors
+    /// What the page walk says.
+    pub fn read_system(&mut self, linear: u64, size: usize) -> Result<u64, Exception> {
+        let mut bytes = [0; 8];
+        self.read_bytes(linear, &mut bytes[..size], false)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes with system privilege.
+    ///
+    /// # Errors
+    /// What the page walk says.
+    pub fn write_system(&mut self, linear: u64, size: usize, value: u64) -> Result<(), Exception> {
+        self.write_bytes(linear, &value.to_le_bytes()[..size], false)
+    }
+
+    /// The linear address of a memory operand. Only FS and GS have bases in 64-bit mode.
+    pub fn linear_address(&self, instruction: &Instruction, operand: u32) -> u64 {
+        instruction
+            .virtual_address(operand, 0, |register, _, _| Some(self.register(register)))
+            .expect("every register of an address is known")
+    }
+
+    /// The value of a general register by its iced name, zero-extended; segment registers give their base.
+    pub fn register(&self, register: Register) -> u64 {
+        use crate::state::segment::{FS, GS};
+        match register {
+            Register::FS => self.state.segments[FS].base,
+            Register::GS => self.state.segments[GS].base,
+            _ if register.is_segment_register() => 0,
+            Register::RIP => self.state.rip,
+            Register::AH | Register::CH | Register::DH | Register::BH => {
+                self.state.gpr[register.number() - 4] >> 8 & 0xff
+            }
+            _ => {
+                let value = self.state.gpr[register.full_register().number()];
+                match register.size() {
+                    1 => value & 0xff,
+                    2 => value & 0xffff,
+                    4 => value & 0xffff_ffff,
+                    _ => value,
+                }
+            }
+        }
+    }
+
+    /// Writes a general register by its iced name, with the usual zero extension of 32-bit results.
+    pub fn set_register(&mut self, register: Register, value: u64) {
+        if matches!(register, Register::AH | Register::CH | Register::DH | Register::BH) {
+            let whole = &mut self.state.gpr[register.number() - 4];
+            *whole = *whole & !0xff00 | (value & 0xff) << 8;
+            return;
+        }
+        let whole = &mut self.state.gpr[register.full_register().number()];
+        *whole = match register.size() {
+            1 => *whole & !0xff | value & 0xff,
+            2 => *whole & !0xffff | value & 0xffff,
+            4 => value & 0xffff_ffff,
+            _ => value,
+        };
+    }
+}
+
+/// Splits an access into naturally aligned pieces of at most 8 bytes, as a bus would see them.
+fn naturally_aligned(start: u64, length: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == length {
+            return None;
+        }
+        let address = start + done as u64;
+        let mut size = 8;
+        while address % size as u64 != 0 || size > length - done {
+            size /= 2;
+        }
+        done += size;
+        Some((address, done - size..done))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bus_accesses_are_naturally_aligned() {
+        let pieces: Vec<_> = naturally_aligned(0x1003, 9).collect();
+        assert_eq!(pieces, [(0x1003, 0..1), (0x1004, 1..5), (0x1008, 5..9)]);
+    }
+}
