@@ -1,0 +1,208 @@
+//! What a node is told and what it wants done. Bytes and numbers only: sockets, files and clocks are the edge's.
+
+use crate::divergence::Report;
+use crate::guest::Input;
+use crate::handshake::Mismatch;
+use crate::message::Class;
+use ftemu_cpu::Icount;
+
+/// Something happened outside.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// For the guest. A side that is not live drops it: clients talk to the live side.
+    Input(Input),
+    /// A connection to the peer stands. Numbers are the edge's and rise; a newer one replaces an older.
+    LinkUp {
+        /// Its number.
+        link: u64,
+    },
+    /// The peer sent a message.
+    Received {
+        /// By this connection.
+        link: u64,
+        /// As it was in [`Action::Send`].
+        bytes: Vec<u8>,
+    },
+    /// A connection ended.
+    LinkDown {
+        /// Which.
+        link: u64,
+        /// The peer's *process* is known to be dead: its system said so. Not: it is silent.
+        died: bool,
+    },
+    /// The peer's process is known to be dead, learnt otherwise than by the end of a connection.
+    PeerDied,
+    /// The arbiter answered [`Action::Claim`].
+    Claimed {
+        /// The term that was claimed.
+        term: u64,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// The user ends this side. A primary leaves a paired standby to take over; see [`Action::Finished`].
+    Stop,
+}
+
+/// An arbiter's answer to a claim. Claims of one server for one term must be answered alike each time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// This server, and no other ever, goes on alone in that term.
+    Won,
+    /// Another has won it.
+    Lost {
+        /// What the arbiter says about the winner.
+        to: String,
+    },
+    /// No answer could be had; the node claims again later.
+    Unreachable(String),
+}
+
+/// Something for the edge to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a message to the peer.
+    Send {
+        /// By this connection; if it is no more, drop the message.
+        link: u64,
+        /// In the order of this class.
+        class: Class,
+        /// What [`Event::Received`] brings to the peer.
+        bytes: Vec<u8>,
+    },
+    /// End a connection; no [`Event::LinkDown`] is expected for it.
+    Disconnect {
+        /// Which.
+        link: u64,
+    },
+    /// The outside may see this.
+    Release(Release),
+    /// Win `term` at the arbiter, atomically, and say [`Event::Claimed`].
+    Claim {
+        /// The term.
+        term: u64,
+    },
+    /// Bytes for the record file, in order, the first ones its header. Compress them as you like.
+    Record(Vec<u8>),
+    /// Something to tell the user.
+    Notice(Notice),
+    /// This side is done: the guest is off, or the user's [`Event::Stop`] is carried out, or it must not go on.
+    Finished(Finish),
+}
+
+/// An output that may leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Console bytes. After a failover some may come twice, with equal positions; [`crate::Node::console`] serves
+    /// clients that attach in the middle.
+    Serial {
+        /// 0 is COM1.
+        port: u8,
+        /// Bytes the guest sent by this port before these, since it was made.
+        position: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The guest switched itself off.
+    PowerOff,
+    /// The guest reset itself and goes on.
+    Reset,
+}
+
+/// Why a side is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The guest switched itself off and all of its outputs are out.
+    PoweredOff,
+    /// [`Event::Stop`].
+    Stopped,
+    /// Another side won this term, or holds a higher one: nothing more may leave from here.
+    Fenced {
+        /// The term.
+        term: u64,
+    },
+    /// Standby only: its guest differed from the primary's; the [`Notice::Diverged`] before says how.
+    Diverged,
+    /// Standby only: the primary is gone and this side was not whole yet.
+    Incomplete,
+    /// The guest or its image is not usable here.
+    Failed(String),
+}
+
+/// Something the user should know. `Display` says it in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// There is no arbiter; said once, at the start of a pair.
+    NoArbiter,
+    /// The handshake failed.
+    Unlike(Mismatch),
+    /// The peer refuses us, in its words.
+    Refused(String),
+    /// The peer's bytes make no sense; the connection is ended.
+    Nonsense(String),
+    /// The state transfer began.
+    Transferring {
+        /// Pages to send or to come.
+        pages: u64,
+    },
+    /// Both sides are whole: from here on either may fail.
+    Protected {
+        /// The pair's term.
+        term: u64,
+        /// Where the guest is.
+        count: Icount,
+    },
+    /// The primary goes on without a standby: the next failure loses the guest.
+    Unprotected {
+        /// The term it goes on in.
+        term: u64,
+        /// What happened to the standby.
+        why: String,
+    },
+    /// Nothing is heard from the peer.
+    Silent {
+        /// For so long.
+        quiet_ns: u64,
+    },
+    /// The peer is heard again.
+    Heard,
+    /// The connection broke; the pair waits for a new one.
+    Disconnected,
+    /// A new connection carries the pair on.
+    Resumed,
+    /// The backup lags; the guest is slowed so that it can follow.
+    Slowed {
+        /// By so much.
+        lag_ns: u64,
+    },
+    /// The backup follows closely again.
+    FullSpeed,
+    /// The guest stands still until the peer answers.
+    Stalled {
+        /// Why.
+        why: &'static str,
+    },
+    /// It runs again.
+    Unstalled,
+    /// The arbiter cannot be asked.
+    ArbiterUnreachable(String),
+    /// This standby is the guest now.
+    Live {
+        /// The term it won.
+        term: u64,
+        /// Where the guest went on.
+        count: Icount,
+        /// From the last sign of life until the decision.
+        detection_ns: u64,
+        /// From the decision until all of the log was executed and the claim won.
+        replay_ns: u64,
+        /// Virtual time that was received but not executed at the decision.
+        lag_ns: u64,
+    },
+    /// The two guests differed. On the primary the report is the standby's text only.
+    Diverged(Box<Report>),
+    /// The digests differed at this count; what it was is being looked for.
+    Differs {
+        /// Where.
+        count: Icount,
+    },
+}

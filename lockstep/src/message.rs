@@ -1,0 +1,565 @@
+//! What the two nodes say to each other. The table with every field's meaning is in `docs/PROTOCOL.md`.
+
+use crate::chain::Chain;
+use crate::guest::{Digest, PAGE_BYTES, Page};
+use crate::handshake::Identity;
+use crate::record::Position;
+use crate::wire::{Bad, Reader, put_bytes, put_number, put_text};
+use ftemu_cpu::Icount;
+
+/// How a message travels. Each class is an ordered stream of its own: none waits for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// The log and its acknowledgements: what outputs wait for.
+    Log,
+    /// Rare and small.
+    Control,
+    /// State transfer.
+    Bulk,
+    /// Signs of life; may be lost or overtaken, so a datagram will do.
+    Heartbeat,
+}
+
+/// What a side is when a connection comes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It runs the guest.
+    Primary,
+    /// It follows, or wants to.
+    Standby,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The first one in both directions.
+    Hello {
+        /// Must match.
+        identity: Identity,
+        /// Of this process; a process that was started anew has another.
+        incarnation: u64,
+        /// What the sender is.
+        side: Side,
+        /// The term it is in.
+        term: u64,
+        /// A standby's: what it has received, if it can go on from there.
+        position: Option<Position>,
+    },
+    /// Primary: the standby may stay.
+    Welcome {
+        /// The pair's term.
+        term: u64,
+        /// The log goes on where the standby left off; otherwise [`Message::Begin`] follows.
+        resume: bool,
+    },
+    /// This side will not pair.
+    Refused {
+        /// For the user.
+        reason: String,
+    },
+    /// A state transfer begins.
+    Begin(Box<Begin>),
+    /// Console bytes that were sent before the image, for clients that attach again.
+    History {
+        /// Serial port.
+        port: u8,
+        /// The next ones.
+        bytes: Vec<u8>,
+    },
+    /// Pages of the image.
+    Pages {
+        /// Number of this message, from 0.
+        chunk: u64,
+        /// Page number and content.
+        pages: Vec<(u32, Box<Page>)>,
+    },
+    /// All pages were sent.
+    Complete {
+        /// Messages of pages.
+        chunks: u64,
+    },
+    /// Standby: so many messages of pages were put in place.
+    Taken {
+        /// In all.
+        chunks: u64,
+    },
+    /// Standby: the image is in place; its digest shows that it is whole.
+    Ready {
+        /// Of the guest as loaded.
+        digest: Digest,
+    },
+    /// Records.
+    Log {
+        /// Index of the first.
+        first: u64,
+        /// Outputs made up to this count have left the primary.
+        released: Icount,
+        /// The records, each encoded against the one before.
+        records: Vec<u8>,
+        /// The chain after the last.
+        chain: Chain,
+    },
+    /// Backup: what it has.
+    Acknowledge {
+        /// Records received.
+        received: u64,
+        /// Where its guest is.
+        executed: Icount,
+        /// Its guest's virtual time there.
+        executed_ns: u64,
+        /// The last digest that agreed.
+        agreed: Icount,
+    },
+    /// A sign of life.
+    Heartbeat {
+        /// The sender's term.
+        term: u64,
+        /// The guest's time as the sender's wall clock has it.
+        now_ns: u64,
+    },
+    /// Backup: its digest differs; it stops, and will never go live.
+    Differs {
+        /// Where.
+        count: Icount,
+        /// Its own digest.
+        digest: Digest,
+    },
+    /// Backup: what it found out about that, for the user.
+    Findings {
+        /// The report.
+        text: String,
+    },
+    /// The sender leaves on purpose.
+    Goodbye {
+        /// The guest switched itself off and everything is out; otherwise the peer goes on alone.
+        finished: bool,
+    },
+}
+
+/// The head of a state transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// The pair's term.
+    pub term: u64,
+    /// The log goes on from here; the image is of its count.
+    pub position: Position,
+    /// [`crate::Guest::config`].
+    pub config: Vec<u8>,
+    /// [`crate::Guest::save`].
+    pub state: Vec<u8>,
+    /// The guest's digest.
+    pub digest: Digest,
+    /// Pages to come.
+    pub pages: u64,
+    /// Per serial port: number, bytes sent before the image, bytes released, bytes of history to come.
+    pub streams: Vec<Stream>,
+}
+
+/// A serial port's output at the time of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Its number.
+    pub port: u8,
+    /// Position of the first byte of history to come.
+    pub start: u64,
+    /// Bytes the guest has sent.
+    pub end: u64,
+}
+
+const MOST_PAGES: u64 = 4096;
+
+impl Message {
+    /// How it travels.
+    pub fn class(&self) -> Class {
+        match self {
+            Message::Log { .. } | Message::Acknowledge { .. } => Class::Log,
+            Message::Begin(_)
+            | Message::History { .. }
+            | Message::Pages { .. }
+            | Message::Complete { .. } => Class::Bulk,
+            Message::Heartbeat { .. } => Class::Heartbeat,
+            Message::Hello { .. }
+            | Message::Welcome { .. }
+            | Message::Refused { .. }
+            | Message::Taken { .. }
+            | Message::Ready { .. }
+            | Message::Differs { .. }
+            | Message::Findings { .. }
+            | Message::Goodbye { .. } => Class::Control,
+        }
+    }
+
+    /// The bytes that travel.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Message::Hello {
+                identity,
+                incarnation,
+                side,
+                term,
+                position,
+            } => {
+                out.push(0);
+                identity.encode(&mut out);
+                put_number(&mut out, *incarnation);
+                out.push(u8::from(*side == Side::Primary));
+                put_number(&mut out, *term);
+                out.push(u8::from(position.is_some()));
+                position
+                    .iter()
+                    .for_each(|position| position.encode(&mut out));
+            }
+            Message::Welcome { term, resume } => {
+                out.push(1);
+                put_number(&mut out, *term);
+                out.push(u8::from(*resume));
+            }
+            Message::Refused { reason } => {
+                out.push(2);
+                put_text(&mut out, reason);
+            }
+            Message::Begin(begin) => {
+                out.push(3);
+                begin.encode(&mut out);
+            }
+            Message::History { port, bytes } => {
+                out.extend([4, *port]);
+                put_bytes(&mut out, bytes);
+            }
+            Message::Pages { chunk, pages } => {
+                out.push(5);
+                put_number(&mut out, *chunk);
+                put_number(&mut out, pages.len() as u64);
+                for (index, page) in pages {
+                    put_number(&mut out, u64::from(*index));
+                    out.extend_from_slice(&page[..]);
+                }
+            }
+            Message::Complete { chunks } => {
+                out.push(6);
+                put_number(&mut out, *chunks);
+            }
+            Message::Taken { chunks } => {
+                out.push(7);
+                put_number(&mut out, *chunks);
+            }
+            Message::Ready { digest } => {
+                out.push(8);
+                out.extend_from_slice(digest);
+            }
+            Message::Log {
+                first,
+                released,
+                records,
+                chain,
+            } => {
+                out.push(9);
+                put_number(&mut out, *first);
+                put_number(&mut out, released.0);
+                put_bytes(&mut out, records);
+                out.extend_from_slice(&chain.0);
+            }
+            Message::Acknowledge {
+                received,
+                executed,
+                executed_ns,
+                agreed,
+            } => {
+                out.push(10);
+                put_number(&mut out, *received);
+                put_number(&mut out, executed.0);
+                put_number(&mut out, *executed_ns);
+                put_number(&mut out, agreed.0);
+            }
+            Message::Heartbeat { term, now_ns } => {
+                out.push(11);
+                put_number(&mut out, *term);
+                put_number(&mut out, *now_ns);
+            }
+            Message::Differs { count, digest } => {
+                out.push(12);
+                put_number(&mut out, count.0);
+                out.extend_from_slice(digest);
+            }
+            Message::Findings { text } => {
+                out.push(13);
+                put_text(&mut out, text);
+            }
+            Message::Goodbye { finished } => out.extend([14, u8::from(*finished)]),
+        }
+        out
+    }
+
+    /// Reads what [`Message::encode`] wrote.
+    ///
+    /// # Errors
+    /// What is wrong and at which byte.
+    pub fn decode(bytes: &[u8]) -> Result<Message, Bad> {
+        let mut reader = Reader::new(bytes);
+        let message = Self::read(&mut reader)?;
+        reader.end()?;
+        Ok(message)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Message, Bad> {
+        Ok(match reader.byte()? {
+            0 => Message::Hello {
+                identity: Identity::decode(reader)?,
+                incarnation: reader.number()?,
+                side: if flag(reader)? {
+                    Side::Primary
+                } else {
+                    Side::Standby
+                },
+                term: reader.number()?,
+                position: if flag(reader)? {
+                    Some(Position::decode(reader)?)
+                } else {
+                    None
+                },
+            },
+            1 => Message::Welcome {
+                term: reader.number()?,
+                resume: flag(reader)?,
+            },
+            2 => Message::Refused {
+                reason: reader.text()?,
+            },
+            3 => Message::Begin(Box::new(Begin::decode(reader)?)),
+            4 => Message::History {
+                port: reader.byte()?,
+                bytes: reader.bytes()?.to_vec(),
+            },
+            5 => Message::Pages {
+                chunk: reader.number()?,
+                pages: pages(reader)?,
+            },
+            6 => Message::Complete {
+                chunks: reader.number()?,
+            },
+            7 => Message::Taken {
+                chunks: reader.number()?,
+            },
+            8 => Message::Ready {
+                digest: reader.array()?,
+            },
+            9 => Message::Log {
+                first: reader.number()?,
+                released: Icount(reader.number()?),
+                records: reader.bytes()?.to_vec(),
+                chain: Chain(reader.array()?),
+            },
+            10 => Message::Acknowledge {
+                received: reader.number()?,
+                executed: Icount(reader.number()?),
+                executed_ns: reader.number()?,
+                agreed: Icount(reader.number()?),
+            },
+            11 => Message::Heartbeat {
+                term: reader.number()?,
+                now_ns: reader.number()?,
+            },
+            12 => Message::Differs {
+                count: Icount(reader.number()?),
+                digest: reader.array()?,
+            },
+            13 => Message::Findings {
+                text: reader.text()?,
+            },
+            14 => Message::Goodbye {
+                finished: flag(reader)?,
+            },
+            _ => return Err(reader.bad("no such kind of message")),
+        })
+    }
+}
+
+impl Begin {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Begin {
+            term,
+            position,
+            config,
+            state,
+            digest,
+            pages,
+            streams,
+        } = self;
+        put_number(out, *term);
+        position.encode(out);
+        put_bytes(out, config);
+        put_bytes(out, state);
+        out.extend_from_slice(digest);
+        put_number(out, *pages);
+        put_number(out, streams.len() as u64);
+        for Stream { port, start, end } in streams {
+            out.push(*port);
+            put_number(out, *start);
+            put_number(out, *end);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Bad> {
+        Ok(Begin {
+            term: reader.number()?,
+            position: Position::decode(reader)?,
+            config: reader.bytes()?.to_vec(),
+            state: reader.bytes()?.to_vec(),
+            digest: reader.array()?,
+            pages: reader.number()?,
+            streams: streams(reader)?,
+        })
+    }
+}
+
+fn streams(reader: &mut Reader<'_>) -> Result<Vec<Stream>, Bad> {
+    let count = reader.number()?;
+    if count > 256 {
+        return Err(reader.bad("too many serial ports"));
+    }
+    (0..count)
+        .map(|_| {
+            let stream = Stream {
+                port: reader.byte()?,
+                start: reader.number()?,
+                end: reader.number()?,
+            };
+            if stream.start > stream.end {
+                Err(reader.bad("history past its end"))
+            } else {
+                Ok(stream)
+            }
+        })
+        .collect()
+}
+
+fn pages(reader: &mut Reader<'_>) -> Result<Vec<(u32, Box<Page>)>, Bad> {
+    let count = reader.number()?;
+    if count > MOST_PAGES {
+        return Err(reader.bad("too many pages"));
+    }
+    (0..count)
+        .map(|_| Ok((reader.number32()?, Box::new(reader.array::<PAGE_BYTES>()?))))
+        .collect()
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, Bad> {
+    match reader.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(reader.bad("neither yes nor no")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::tests::example;
+
+    fn examples() -> Vec<Message> {
+        let position = Position {
+            index: 7,
+            count: Icount(1 << 33),
+            chain: Chain([3; 16]),
+        };
+        let begin = Begin {
+            term: 2,
+            position,
+            config: vec![1, 2],
+            state: vec![3; 300],
+            digest: [4; 32],
+            pages: 9,
+            streams: vec![Stream {
+                port: 0,
+                start: 5,
+                end: 6,
+            }],
+        };
+        vec![
+            Message::Hello {
+                identity: example(),
+                incarnation: 5,
+                side: Side::Standby,
+                term: 1,
+                position: Some(position),
+            },
+            Message::Hello {
+                identity: example(),
+                incarnation: 5,
+                side: Side::Primary,
+                term: 1,
+                position: None,
+            },
+            Message::Welcome {
+                term: 1,
+                resume: true,
+            },
+            Message::Refused {
+                reason: "no".into(),
+            },
+            Message::Begin(Box::new(begin)),
+            Message::History {
+                port: 1,
+                bytes: b"boot".to_vec(),
+            },
+            Message::Pages {
+                chunk: 3,
+                pages: vec![(8, Box::new([6; PAGE_BYTES]))],
+            },
+            Message::Complete { chunks: 4 },
+            Message::Taken { chunks: 2 },
+            Message::Ready { digest: [8; 32] },
+            Message::Log {
+                first: 4,
+                released: Icount(70),
+                records: vec![9; 20],
+                chain: Chain([1; 16]),
+            },
+            Message::Acknowledge {
+                received: 4,
+                executed: Icount(5),
+                executed_ns: 6,
+                agreed: Icount(7),
+            },
+            Message::Heartbeat {
+                term: 1,
+                now_ns: 1 << 40,
+            },
+            Message::Differs {
+                count: Icount(3),
+                digest: [1; 32],
+            },
+            Message::Findings { text: "RAX".into() },
+            Message::Goodbye { finished: true },
+        ]
+    }
+
+    #[test]
+    fn messages_round_trip_and_no_cut_is_taken_for_whole() {
+        for message in examples() {
+            let bytes = message.encode();
+            assert_eq!(Message::decode(&bytes), Ok(message.clone()));
+            for length in 0..bytes.len() {
+                assert!(
+                    Message::decode(&bytes[..length]).is_err(),
+                    "{message:?} cut to {length}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn altered_bytes_never_panic() {
+        for message in examples() {
+            let bytes = message.encode();
+            for place in 0..bytes.len().min(64) {
+                for value in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut altered = bytes.clone();
+                    altered[place] = value;
+                    let _ = Message::decode(&altered);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a node wants done with its guest, and how it is done.
+//!
+//! The node owns no guest: [`crate::Node::work`] hands out one piece of work, [`Hands::execute`] does it, and
+//! [`crate::Node::done`] takes the result. Messages may be handled in between, so an acknowledgement need not wait for
+//! the guest's slice to end.
+
+use crate::divergence::{self, Case, Report};
+use crate::guest::{Digest, Emitted, Guest, GuestError, Input, Page, Ran};
+use crate::image::{Image, set_page};
+use ftemu_cpu::Icount;
+
+/// A piece of work for the guest.
+#[derive(Debug)]
+pub enum Work {
+    /// Nothing until an event is handled, or until the given time (ns), whichever is first.
+    Wait {
+        /// When to ask again at the latest.
+        until_ns: Option<u64>,
+    },
+    /// Run, at most up to this count.
+    Run {
+        /// The count.
+        until: Icount,
+    },
+    /// Jump to the next deadline.
+    SkipIdle,
+    /// Hand over an input.
+    Apply(Input),
+    /// Take a digest.
+    Digest,
+    /// Copy the guest, digest included.
+    Copy,
+    /// Keep a copy at hand as the point that a divergence is sought from.
+    Keep,
+    /// Make the guest anew (standby).
+    Create {
+        /// From [`Guest::config`].
+        config: Vec<u8>,
+    },
+    /// Set pages of RAM (standby).
+    SetPages(Vec<(u32, Box<Page>)>),
+    /// Take the rest of the state, then a digest (standby).
+    Load {
+        /// From [`Guest::save`].
+        state: Vec<u8>,
+    },
+    /// Find out where and how the guest went wrong (standby).
+    Diagnose(Box<Case>),
+}
+
+/// What became of a piece of work.
+#[derive(Debug)]
+pub enum Done {
+    /// Of [`Work::Run`] and [`Work::SkipIdle`].
+    Ran {
+        /// Why it ended.
+        ran: Ran,
+        /// What came out.
+        outputs: Vec<Emitted>,
+        /// Where the guest is.
+        at: Place,
+    },
+    /// Of [`Work::Apply`].
+    Applied {
+        /// Where the guest is; its clock may have moved.
+        at: Place,
+    },
+    /// Of [`Work::Digest`].
+    Digest(Digest),
+    /// Of [`Work::Copy`].
+    Copied(Box<Image>, Digest),
+    /// Of [`Work::Keep`], [`Work::Create`] and [`Work::SetPages`].
+    Finished,
+    /// Of [`Work::Load`].
+    Loaded {
+        /// Where the guest is.
+        at: Place,
+        /// Its digest now.
+        digest: Digest,
+    },
+    /// Of [`Work::Diagnose`].
+    Diagnosed(Box<Report>),
+    /// It could not be done.
+    Failed(GuestError),
+}
+
+/// Where a guest is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Instructions completed.
+    pub count: Icount,
+    /// Virtual nanoseconds.
+    pub now_ns: u64,
+    /// [`Guest::fingerprint`].
+    pub fingerprint: u64,
+}
+
+/// Holds the guest and does a node's work with it.
+#[derive(Debug)]
+pub struct Hands<G> {
+    guest: Option<G>,
+    kept: Option<Image>,
+}
+
+impl<G: Guest> Hands<G> {
+    /// For a primary, which has a guest.
+    pub fn with(guest: G) -> Self {
+        Self {
+            guest: Some(guest),
+            kept: None,
+        }
+    }
+
+    /// For a standby, which gets one.
+    pub fn empty() -> Self {
+        Self {
+            guest: None,
+            kept: None,
+        }
+    }
+
+    /// The guest, if there is one.
+    pub fn guest(&self) -> Option<&G> {
+        self.guest.as_ref()
+    }
+
+    /// The guest, to be tampered with: tests only.
+    pub fn guest_mut(&mut self) -> Option<&mut G> {
+        self.guest.as_mut()
+    }
+
+    /// Does a piece of work. [`Work::Wait`] is the caller's to wait; here it does nothing.
+    pub fn execute(&mut self, work: Work) -> Done {
+        self.attempt(work).unwrap_or_else(Done::Failed)
+    }
+
+    fn attempt(&mut self, work: Work) -> Result<Done, GuestError> {
+        if let Work::Create { config } = work {
+            self.guest = None;
+            self.kept = None;
+            self.guest = Some(G::create(&config)?);
+            return Ok(Done::Finished);
+        }
+        let guest = self
+            .guest
+            .as_mut()
+            .ok_or_else(|| GuestError("there is no guest here yet".into()))?;
+        Ok(match work {
+            Work::Create { .. } | Work::Wait { .. } => Done::Finished,
+            Work::Run { until } => {
+                let ran = guest.run(until);
+                Done::Ran {
+                    ran,
+                    outputs: guest.drain(),
+                    at: Place::of(guest),
+                }
+            }
+            Work::SkipIdle => {
+                guest.skip_idle();
+                Done::Ran {
+                    ran: Ran::Count,
+                    outputs: guest.drain(),
+                    at: Place::of(guest),
+                }
+            }
+            Work::Apply(input) => {
+                guest.apply(&input);
+                Done::Applied {
+                    at: Place::of(guest),
+                }
+            }
+            Work::Digest => Done::Digest(guest.digest()),
+            Work::Copy => Done::Copied(Box::new(Image::of(guest)), guest.digest()),
+            Work::Keep => {
+                self.kept = None;
+                self.kept = Some(Image::of(guest));
+                Done::Finished
+            }
+            Work::SetPages(pages) => {
+                pages
+                    .iter()
+                    .try_for_each(|(index, page)| set_page(guest, *index, page))?;
+                Done::Finished
+            }
+            Work::Load { state } => {
+                guest.load(&state)?;
+                Done::Loaded {
+                    at: Place::of(guest),
+                    digest: guest.digest(),
+                }
+            }
+            Work::Diagnose(case) => Done::Diagnosed(Box::new(divergence::diagnose(
+                guest,
+                self.kept.as_ref(),
+                &case,
+            ))),
+        })
+    }
+}
+
+impl Place {
+    /// Where `guest` is.
+    pub fn of<G: Guest>(guest: &G) -> Place {
+        Place {
+            count: guest.count(),
+            now_ns: guest.now_ns(),
+            fingerprint: guest.fingerprint(),
+        }
+    }
+}
