@@ -1,0 +1,108 @@
+//! Loads and stores of segment registers: MOV, PUSH, POP, LSS, LFS, LGS (APM vol. 3).
+
+use super::{Flow, operand, segments};
+use crate::exception::Exception;
+use crate::execution::Execution;
+use crate::state::segment;
+use iced_x86::{Code, Instruction, Mnemonic, Register};
+
+/// Executes one of them.
+pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exception> {
+    use Code::*;
+    match instruction.code() {
+        Mov_Sreg_rm16 | Mov_Sreg_r32m16 | Mov_Sreg_r64m16 => {
+            let selector = operand::read(x, instruction, 1, 2)? as u16;
+            load(x, instruction.op0_register(), selector)?;
+        }
+        Mov_rm16_Sreg | Mov_r32m16_Sreg | Mov_r64m16_Sreg => {
+            let selector = selector(x, instruction.op1_register())?;
+            operand::write(x, instruction, 0, 2, u64::from(selector))?;
+        }
+        Pushq_FS | Pushq_GS => push(x, instruction, 8)?,
+        Pushw_FS | Pushw_GS => push(x, instruction, 2)?,
+        Popq_FS | Popq_GS => pop(x, instruction, 8)?,
+        Popw_FS | Popw_GS => pop(x, instruction, 2)?,
+        _ => load_far(x, instruction)?,
+    }
+    Ok(Flow::Next)
+}
+
+/// Whether this MOV concerns a segment register.
+pub fn is_move(code: Code) -> bool {
+    use Code::*;
+    matches!(
+        code,
+        Mov_Sreg_rm16
+            | Mov_Sreg_r32m16
+            | Mov_Sreg_r64m16
+            | Mov_rm16_Sreg
+            | Mov_r32m16_Sreg
+            | Mov_r64m16_Sreg
+    )
+}
+
+/// Whether this PUSH or POP concerns a segment register.
+pub fn is_stack(code: Code) -> bool {
+    use Code::*;
+    matches!(
+        code,
+        Pushq_FS | Pushq_GS | Pushw_FS | Pushw_GS | Popq_FS | Popq_GS | Popw_FS | Popw_GS
+    )
+}
+
+fn index(register: Register) -> Result<usize, Exception> {
+    if register.is_segment_register() {
+        Ok(register.number())
+    } else {
+        Err(Exception::invalid_opcode())
+    }
+}
+
+fn selector(x: &Execution, register: Register) -> Result<u16, Exception> {
+    Ok(x.state.segments[index(register)?].selector)
+}
+
+/// A load of SS holds interrupts off for one instruction; CS cannot be loaded.
+fn load(x: &mut Execution, register: Register, selector: u16) -> Result<(), Exception> {
+    let index = index(register)?;
+    if index == segment::CS {
+        return Err(Exception::invalid_opcode());
+    }
+    segments::load(x, index, selector)?;
+    if index == segment::SS {
+        x.state.interrupt_shadow = true;
+    }
+    Ok(())
+}
+
+fn push(x: &mut Execution, instruction: &Instruction, size: usize) -> Result<(), Exception> {
+    let selector = selector(x, instruction.op0_register())?;
+    operand::push(x, size, u64::from(selector))
+}
+
+fn pop(x: &mut Execution, instruction: &Instruction, size: usize) -> Result<(), Exception> {
+    let selector = operand::peek(x, 0, size)? as u16;
+    load(x, instruction.op0_register(), selector)?;
+    operand::drop(x, size as u64);
+    Ok(())
+}
+
+/// LSS, LFS, LGS: an offset, then a selector.
+fn load_far(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
+    let segment = match instruction.mnemonic() {
+        Mnemonic::Lss => Register::SS,
+        Mnemonic::Lfs => Register::FS,
+        Mnemonic::Lgs => Register::GS,
+        _ => return Err(Exception::invalid_opcode()),
+    };
+    let register = instruction.op0_register();
+    let size = register.size();
+    let mut pointer = [0; 10];
+    operand::read_bytes(x, instruction, 1, &mut pointer[..size + 2])?;
+    let selector = u16::from_le_bytes([pointer[size], pointer[size + 1]]);
+    let mut offset = [0; 8];
+    offset[..size].copy_from_slice(&pointer[..size]);
+    load(x, segment, selector)?;
+    x.set_register(register, u64::from_le_bytes(offset));
+    Ok(())
+}
