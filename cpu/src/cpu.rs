@@ -2,7 +2,10 @@
 
 use crate::bus::{Bus, Icount};
 use crate::memory::Memory;
-use crate::state::State;
+use crate::engine::Engine;
+use crate::save;
+use crate::state::{State, rflags};
+use std::io;
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,78 +24,91 @@ pub enum Stop {
 
 /// One CPU and the RAM it runs from.
 pub struct Cpu {
-    state: State,
-    memory: Memory,
-    count: Icount,
+    engine: Box<Engine>,
 }
 
 impl Cpu {
     /// A CPU with zeroed registers at count 0; the loader sets the state.
-    pub fn new(memory: Memory) -> Cpu {
-        Cpu { state: State::default(), memory, count: Icount(0) }
+    ///
+    /// # Errors
+    /// The host lacks BMI2, or refuses memory.
+    pub fn new(memory: Memory) -> io::Result<Cpu> {
+        Ok(Cpu { engine: Engine::new(memory)? })
     }
 
     /// Instructions completed so far.
     pub fn count(&self) -> Icount {
-        self.count
+        Icount(self.engine.count())
     }
 
     /// Advances the count by one for an idle skip (a halted CPU woken by time): see docs/DETERMINISM.md.
     pub fn count_idle_skip(&mut self) {
-        self.count.0 += 1;
+        self.engine.set_count(self.engine.count() + 1);
     }
 
     /// Registers.
     pub fn state(&self) -> &State {
-        &self.state
+        self.engine.state()
     }
 
-    /// Registers, to be changed from outside of a run.
+    /// Registers, to be changed from outside of a run. After changing control registers call
+    /// [`Cpu::forget_derived`].
     pub fn state_mut(&mut self) -> &mut State {
-        &mut self.state
+        self.engine.state_mut()
     }
 
     /// Guest RAM.
     pub fn memory(&self) -> &Memory {
-        &self.memory
+        &self.engine.memory
     }
 
     /// Guest RAM, to be changed from outside of a run (loaders, DMA). Derived state is dropped at the next run.
     pub fn memory_mut(&mut self) -> &mut Memory {
-        &mut self.memory
+        &mut self.engine.memory
     }
 
     /// Runs until `until` instructions are complete or something needs the board. Never overshoots.
     /// `interrupt_waiting`: also stop as soon as an interrupt could be delivered.
-    pub fn run(&mut self, _bus: &mut dyn Bus, _until: Icount, _interrupt_waiting: bool) -> Stop {
-        todo!("the translator")
+    pub fn run(&mut self, bus: &mut dyn Bus, until: Icount, interrupt_waiting: bool) -> Stop {
+        self.engine.run(bus, until.0, interrupt_waiting)
     }
 
     /// Whether an external interrupt can be delivered now: IF set and no shadow.
     pub fn interruptible(&self) -> bool {
-        self.state.rflags & crate::state::rflags::IF != 0 && !self.state.interrupt_shadow
+        self.state().rflags & rflags::IF != 0 && !self.state().interrupt_shadow
     }
 
     /// Delivers an external interrupt; wakes a halted CPU. False: it ended in a triple fault.
-    pub fn interrupt(&mut self, _bus: &mut dyn Bus, _vector: u8) -> bool {
-        todo!("system::deliver")
+    pub fn interrupt(&mut self, bus: &mut dyn Bus, vector: u8) -> bool {
+        self.engine.interrupt(bus, vector)
     }
 
     /// Appends registers and count (not RAM) to a checkpoint, little-endian.
-    pub fn save(&self, _out: &mut Vec<u8>) {
-        todo!()
+    pub fn save(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.engine.count().to_le_bytes());
+        save::save(self.state(), out);
     }
 
-    /// Restores what [`Cpu::save`] wrote, taking it off the front of `bytes`; everything derived is dropped. False if cut short or invalid.
-    pub fn load(&mut self, _bytes: &mut &[u8]) -> bool {
-        todo!()
+    /// Restores what [`Cpu::save`] wrote, taking it off the front of `bytes`; everything derived is dropped. False if
+    /// cut short or invalid.
+    pub fn load(&mut self, bytes: &mut &[u8]) -> bool {
+        let Some((count, rest)) = bytes.split_first_chunk::<8>() else { return false };
+        let mut rest = rest;
+        let Some(state) = save::load(&mut rest) else { return false };
+        *bytes = rest;
+        self.engine.set_count(u64::from_le_bytes(*count));
+        *self.engine.state_mut() = state;
+        self.forget_derived();
+        true
     }
 
     /// Drops all translated code and cached walks; nothing a guest could notice.
-    pub fn forget_derived(&mut self) {}
+    pub fn forget_derived(&mut self) {
+        self.engine.forget_derived();
+    }
 
     /// RAM pages written since the last call, ascending. All pages after `new`.
     pub fn take_dirty(&mut self) -> Vec<u32> {
-        todo!()
+        self.engine.take_dirty()
     }
 }

@@ -5,10 +5,12 @@
 
 pub mod bus;
 pub mod cpu;
+mod engine;
 pub mod exception;
 pub mod execution;
 pub mod memory;
 pub mod paging;
+pub mod save;
 pub mod state;
 pub mod system;
 

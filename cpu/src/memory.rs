@@ -180,6 +180,24 @@ impl Memory {
         self.map[start..start + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Whether storing these bytes would end the validity of something derived from the page.
+    pub(crate) fn would_touch(&self, address: u64, bytes: &[u8]) -> bool {
+        let Some(page) = self.page_of(address) else { return false };
+        let flags = self.flags[page];
+        let start = page * PAGE as usize + (address % PAGE) as usize;
+        flags & CODE != 0 || flags & TABLE != 0 && self.changes_present_entry(start, bytes)
+    }
+
+    /// Pages marked dirty, ascending; the marks are cleared.
+    pub(crate) fn take_dirty(&mut self) -> Vec<u32> {
+        let dirty = (0..self.flags.len()).filter(|&page| self.flags[page] & DIRTY != 0);
+        let dirty: Vec<u32> = dirty.map(|page| page as u32).collect();
+        for &page in &dirty {
+            self.flags[page as usize] &= !DIRTY;
+        }
+        dirty
+    }
+
     /// Whether writing `bytes` at RAM offset `start` changes an 8-byte table entry that is present.
     fn changes_present_entry(&self, start: usize, bytes: &[u8]) -> bool {
         let first = start & !7;

@@ -121,7 +121,7 @@ pub struct TableRegister {
 /// The 512-byte FXSAVE image (APM vol. 2 §11.4.4): x87, MXCSR and XMM0-15. FOP, FIP and FDP are always zero: they
 /// would hold host addresses, and vendors disagree about them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(64))]
+#[repr(C, align(16))]
 pub struct FxArea(pub [u8; 512]);
 
 impl Default for FxArea {

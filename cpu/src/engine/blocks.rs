@@ -1,0 +1,218 @@
+//! The table of translated blocks: lookup, links between them, and dropping those whose bytes changed.
+
+use super::buffer::CodeBuffer;
+use super::hasher::Map;
+use super::tlb::Tlb;
+use crate::memory::{CODE, Memory, PAGE};
+
+/// What else a block's translation depends on besides its bytes and address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Mode(pub u8);
+
+impl Mode {
+    /// CPL 3.
+    pub const USER: u8 = 1;
+    /// CR0.TS or CR0.EM: x87 and SSE instructions raise #NM.
+    pub const FPU_TRAP: u8 = 2;
+    /// CR4.OSFXSR clear: SSE instructions raise #UD.
+    pub const SSE_OFF: u8 = 4;
+    /// A single instruction that may touch devices and tracked pages, and then comes back.
+    pub const ISOLATED: u8 = 8;
+
+    /// Runs at CPL 3.
+    pub fn user(self) -> bool {
+        self.0 & Mode::USER != 0
+    }
+
+    /// A single instruction on its own.
+    pub fn isolated(self) -> bool {
+        self.0 & Mode::ISOLATED != 0
+    }
+}
+
+/// A jump that has been pointed at a block: the site of its displacement, and the stub it had pointed to.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Host address of the displacement.
+    pub site: u64,
+    /// Host address of the stub that comes back to the dispatcher.
+    pub stub: u64,
+}
+
+/// One translated block.
+pub struct Block {
+    /// Linear address of the first instruction.
+    pub rip: u64,
+    /// Guest-physical address of the first byte.
+    pub physical: u64,
+    /// Guest-physical page of the last byte, when another.
+    pub second_page: Option<u64>,
+    /// Bytes of all instructions.
+    pub length: u32,
+    /// Mode it was made for.
+    pub mode: Mode,
+    /// It uses x87 or SSE registers.
+    pub fpu: bool,
+    /// Host address of the entry.
+    pub host: u64,
+    /// Offset of each instruction from `rip`.
+    pub offsets: Vec<u16>,
+    /// Which instruction the host code from an offset on belongs to, ascending.
+    pub marks: Vec<(u32, u8)>,
+    /// Jumps that lead here.
+    pub links: Vec<Link>,
+    /// Still in the table.
+    pub valid: bool,
+}
+
+impl Block {
+    /// Instructions.
+    pub fn count(&self) -> u64 {
+        self.offsets.len() as u64
+    }
+
+    /// Linear address of an instruction.
+    pub fn rip_of(&self, index: usize) -> u64 {
+        self.rip.wrapping_add(u64::from(self.offsets[index]))
+    }
+
+    /// The instruction that a host address inside the block belongs to.
+    pub fn index_at(&self, host: u64) -> usize {
+        let offset = (host - self.host) as u32;
+        let position = self.marks.partition_point(|mark| mark.0 <= offset);
+        self.marks[position.saturating_sub(1)].1 as usize
+    }
+}
+
+#[derive(Default)]
+struct CodePage {
+    /// One bit for each 64 bytes that some block covers.
+    chunks: u64,
+    blocks: Vec<u32>,
+}
+
+/// All blocks.
+#[derive(Default)]
+pub struct Blocks {
+    all: Vec<Block>,
+    keys: Map<(u64, u64), u32>,
+    pages: Map<usize, CodePage>,
+}
+
+fn key(rip: u64, physical: u64, mode: Mode) -> (u64, u64) {
+    (rip, physical << 8 | u64::from(mode.0))
+}
+
+fn chunks(start: u64, length: u64) -> u64 {
+    let first = start % PAGE / 64;
+    let last = ((start % PAGE + length.max(1) - 1) / 64).min(63);
+    (u64::MAX >> (63 - (last - first))) << first
+}
+
+impl Blocks {
+    /// The block for an address, if translated.
+    pub fn find(&self, rip: u64, physical: u64, mode: Mode) -> Option<u32> {
+        self.keys.get(&key(rip, physical, mode)).copied()
+    }
+
+    /// A block by number.
+    pub fn get(&self, number: u32) -> &Block {
+        &self.all[number as usize]
+    }
+
+    /// A block by number.
+    pub fn get_mut(&mut self, number: u32) -> &mut Block {
+        &mut self.all[number as usize]
+    }
+
+    /// The number the next block will have.
+    pub fn next_number(&self) -> u32 {
+        self.all.len() as u32
+    }
+
+    /// Adds a block and marks its pages.
+    pub fn insert(&mut self, block: Block, memory: &mut Memory, tlb: &mut Tlb) -> u32 {
+        let number = self.next_number();
+        self.keys.insert(key(block.rip, block.physical, block.mode), number);
+        let head = u64::from(block.length).min(PAGE - block.physical % PAGE);
+        self.cover(number, block.physical, head, memory, tlb);
+        if let Some(second) = block.second_page {
+            self.cover(number, second, u64::from(block.length) - head, memory, tlb);
+        }
+        self.all.push(block);
+        number
+    }
+
+    fn cover(&mut self, number: u32, start: u64, length: u64, memory: &mut Memory, tlb: &mut Tlb) {
+        let Some(page) = memory.page_of(start) else { return };
+        let code = self.pages.entry(page).or_default();
+        code.chunks |= chunks(start, length);
+        code.blocks.push(number);
+        tlb.track(memory, page, CODE);
+    }
+
+    /// Drops the blocks that cover any of `length` bytes at guest-physical `address`.
+    pub fn bytes_changed(&mut self, memory: &mut Memory, tlb: &mut Tlb, buffer: &mut CodeBuffer, address: u64, length: u32) {
+        let Some(page) = memory.page_of(address) else { return };
+        let Some(code) = self.pages.get_mut(&page) else { return };
+        if code.chunks & chunks(address, u64::from(length)) == 0 {
+            return;
+        }
+        let start = address & !(PAGE - 1);
+        let (mut dropped, mut kept) = (Vec::new(), Vec::new());
+        for &number in &code.blocks {
+            let block = &self.all[number as usize];
+            let (first, end) = if block.second_page == Some(start) {
+                let head = PAGE - block.physical % PAGE;
+                (start, start + u64::from(block.length) - head)
+            } else {
+                (block.physical, block.physical + u64::from(block.length))
+            };
+            let hit = address < end && address + u64::from(length) > first;
+            if block.valid && hit { dropped.push(number) } else if block.valid { kept.push(number) }
+        }
+        code.chunks = 0;
+        for &number in &kept {
+            let block = &self.all[number as usize];
+            let (first, size) = if block.second_page == Some(start) {
+                (start, u64::from(block.length) - (PAGE - block.physical % PAGE))
+            } else {
+                (block.physical, u64::from(block.length).min(PAGE - block.physical % PAGE))
+            };
+            code.chunks |= chunks(first, size);
+        }
+        code.blocks = kept;
+        if code.blocks.is_empty() {
+            self.pages.remove(&page);
+            memory.unmark(page, CODE);
+        }
+        for number in dropped {
+            self.drop_block(number, tlb, buffer);
+        }
+    }
+
+    fn drop_block(&mut self, number: u32, tlb: &mut Tlb, buffer: &mut CodeBuffer) {
+        let block = &mut self.all[number as usize];
+        block.valid = false;
+        self.keys.remove(&key(block.rip, block.physical, block.mode));
+        if !block.mode.isolated() {
+            tlb.forget_jump(block.mode.user(), block.rip);
+        }
+        for link in block.links.drain(..) {
+            buffer.patch(link.site, link.stub);
+        }
+    }
+
+    /// Forgets all blocks.
+    pub fn clear(&mut self, memory: &mut Memory) {
+        for &page in self.pages.keys() {
+            memory.unmark(page, CODE);
+        }
+        *self = Blocks::default();
+    }
+
+    /// The block whose host code contains an address (blocks are placed in ascending order).
+    pub fn at_host(&self, host: u64) -> u32 {
+        self.all.partition_point(|block| block.host <= host) as u32 - 1
+    }
+}

@@ -1,0 +1,369 @@
+//! Host code for one block: fixed sequences as bytes, guest instructions through iced-x86's encoder.
+
+use super::blocks::Mode;
+use super::frame::{TableDisplacements, displacement, register_displacement};
+use super::sites::{AccessSite, Site};
+use super::trampolines::{HOMES, Trampolines};
+use iced_x86::{Encoder, Instruction};
+
+/// Host register numbers with a role of their own.
+pub mod host {
+    /// Scratch; the only register JRCXZ tests.
+    pub const RCX: u8 = 1;
+    /// Scratch: a linear address.
+    pub const R10: u8 = 10;
+    /// Guest RCX.
+    pub const R11: u8 = 11;
+    /// Scratch: table index, then host minus linear address.
+    pub const R13: u8 = 13;
+    /// Guest RSP.
+    pub const R15: u8 = 15;
+}
+
+/// Code that is reached rarely, placed after the block's last instruction.
+pub enum Cold {
+    /// The slow path of a memory access.
+    Access {
+        /// Instruction of the block.
+        index: u8,
+        /// The hot jump's displacement to patch.
+        jump: usize,
+        /// Start of the lookup.
+        retry: usize,
+        /// The operation on [R10+R13], to be repeated on the bounce buffer.
+        operation: std::ops::Range<usize>,
+        /// What the service function must know.
+        site: AccessSite,
+    },
+    /// A jump within the page, patched to the target once it is known.
+    Link {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Linear target.
+        target: u64,
+    },
+    /// A jump to another page: the jump cache each time.
+    Far {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Linear target.
+        target: u64,
+    },
+    /// x87/SSE registers are in memory at block entry.
+    LoadFpu {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Where the block goes on.
+        back: usize,
+    },
+}
+
+/// A block under construction. It will lie at `base`.
+pub struct Builder<'a> {
+    /// Host address of the first byte.
+    pub base: u64,
+    /// Bytes so far.
+    pub out: Vec<u8>,
+    /// Sites so far; numbers start at `first_site`.
+    pub sites: Vec<Site>,
+    /// Number of the first site.
+    pub first_site: u32,
+    /// Number of this block.
+    pub block: u32,
+    /// The mode translated for.
+    pub mode: Mode,
+    /// Whether exits may be linked or use the jump cache; else each goes back to the dispatcher.
+    pub chain: bool,
+    /// Linear address of the block.
+    pub rip: u64,
+    /// The instruction being translated.
+    pub index: u8,
+    /// Which instruction host code belongs to.
+    pub marks: Vec<(u32, u8)>,
+    /// Out of line parts.
+    pub cold: Vec<Cold>,
+    /// Displacements of the mode's tables.
+    pub tables: TableDisplacements,
+    /// The host routines.
+    pub trampolines: &'a Trampolines,
+    /// iced's encoder.
+    pub encoder: &'a mut Encoder,
+}
+
+impl Builder<'_> {
+    /// Appends bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Appends one encoded instruction (nothing in it may be relative to RIP).
+    pub fn instruction(&mut self, instruction: &Instruction) {
+        self.encoder.encode(instruction, 0).expect("an instruction that was decoded, with other registers");
+        let bytes = self.encoder.take_buffer();
+        self.out.extend_from_slice(&bytes);
+        let mut bytes = bytes;
+        bytes.clear();
+        self.encoder.set_buffer(bytes);
+    }
+
+    /// Host code from here on belongs to instruction `self.index`.
+    pub fn mark(&mut self) {
+        self.marks.push((self.out.len() as u32, self.index));
+    }
+
+    /// An operation with a register and [RSP+displacement].
+    fn frame_operation(&mut self, opcode: u8, register: u8, displacement: i32) {
+        let rex = 0x48 | (register >> 3) << 2;
+        let modrm = (register & 7) << 3 | 4;
+        match i8::try_from(displacement) {
+            Ok(short) => self.bytes(&[rex, opcode, 0x40 | modrm, 0x24, short as u8]),
+            Err(_) => {
+                self.bytes(&[rex, opcode, 0x80 | modrm, 0x24]);
+                self.bytes(&displacement.to_le_bytes());
+            }
+        }
+    }
+
+    /// MOV register, [frame].
+    pub fn load(&mut self, register: u8, displacement: i32) {
+        self.frame_operation(0x8b, register, displacement);
+    }
+
+    /// MOV [frame], register.
+    pub fn store(&mut self, register: u8, displacement: i32) {
+        self.frame_operation(0x89, register, displacement);
+    }
+
+    /// MOV to, from (64 bits).
+    pub fn copy(&mut self, to: u8, from: u8) {
+        if to != from {
+            self.bytes(&[0x48 | (from >> 3) << 2 | to >> 3, 0x89, 0xc0 | (from & 7) << 3 | (to & 7)]);
+        }
+    }
+
+    /// MOV register, constant, in the shortest form that leaves flags alone.
+    pub fn constant(&mut self, register: u8, value: u64) {
+        let low = register & 7;
+        let extend = register >> 3;
+        if let Ok(short) = u32::try_from(value) {
+            if extend != 0 {
+                self.bytes(&[0x41]);
+            }
+            self.bytes(&[0xb8 | low]);
+            self.bytes(&short.to_le_bytes());
+        } else if let Ok(signed) = i32::try_from(value as i64) {
+            self.bytes(&[0x48 | extend, 0xc7, 0xc0 | low]);
+            self.bytes(&signed.to_le_bytes());
+        } else {
+            self.bytes(&[0x48 | extend, 0xb8 | low]);
+            self.bytes(&value.to_le_bytes());
+        }
+    }
+
+    /// LEA to, [base + index*scale + displacement]; `wide` false computes 32 bits, zero-extended.
+    pub fn lea(&mut self, to: u8, base: Option<u8>, index: Option<(u8, u8)>, displacement: i32, wide: bool) {
+        let (index_low, index_high, scale) = match index {
+            Some((register, scale)) => (register & 7, register >> 3, scale.trailing_zeros() as u8),
+            None => (4, 0, 0),
+        };
+        let (base_low, base_high) = base.map_or((5, 0), |register| (register & 7, register >> 3));
+        let rex = 0x40 | u8::from(wide) << 3 | (to >> 3) << 2 | index_high << 1 | base_high;
+        let (mode, short) = match (base, i8::try_from(displacement)) {
+            (None, _) => (0, false),
+            (Some(_), Ok(0)) if base_low != 5 => (0, false),
+            (Some(_), Ok(_)) => (1, true),
+            (Some(_), Err(_)) => (2, false),
+        };
+        self.bytes(&[rex, 0x8d, mode << 6 | (to & 7) << 3 | 4, scale << 6 | index_low << 3 | base_low]);
+        if short {
+            self.bytes(&[displacement as u8]);
+        } else if mode == 2 || base.is_none() {
+            self.bytes(&displacement.to_le_bytes());
+        }
+    }
+
+    /// Loads a guest register into a host register.
+    pub fn load_guest(&mut self, register: u8, guest: usize) {
+        match HOMES[guest] {
+            Some(home) => self.copy(register, home),
+            None => self.load(register, register_displacement(guest)),
+        }
+    }
+
+    /// Writes a host register to a guest register.
+    pub fn store_guest(&mut self, guest: usize, register: u8) {
+        match HOMES[guest] {
+            Some(home) => self.copy(home, register),
+            None => self.store(register, register_displacement(guest)),
+        }
+    }
+
+    /// JMP to something not placed yet; returns where its displacement is.
+    pub fn jump(&mut self) -> usize {
+        self.bytes(&[0xe9, 0, 0, 0, 0]);
+        self.out.len() - 4
+    }
+
+    /// JMP to a host address.
+    pub fn jump_to(&mut self, target: u64) {
+        let at = self.jump();
+        self.aim(at, target);
+    }
+
+    /// Points a displacement to a host address.
+    pub fn aim(&mut self, at: usize, target: u64) {
+        let displacement = (target as i64 - (self.base as i64 + at as i64 + 4)) as i32;
+        self.out[at..at + 4].copy_from_slice(&displacement.to_le_bytes());
+    }
+
+    /// Points a displacement to here.
+    pub fn aim_here(&mut self, at: usize) {
+        let here = self.here();
+        self.aim(at, here);
+    }
+
+    /// Host address of the next byte.
+    pub fn here(&self) -> u64 {
+        self.base + self.out.len() as u64
+    }
+
+    /// JRCXZ over a JMP: continues here if RCX is zero; returns the displacement of the other way.
+    fn unless_zero(&mut self) -> usize {
+        self.bytes(&[0xe3, 5]);
+        self.jump()
+    }
+
+    /// Adds a site and calls the service function with it.
+    pub fn service(&mut self, site: Site) {
+        let number = self.first_site + self.sites.len() as u32;
+        self.sites.push(site);
+        self.service_number(number);
+    }
+
+    /// Calls the service function with a known site number.
+    pub fn service_number(&mut self, number: u32) {
+        self.bytes(&[0xb9]);
+        self.bytes(&number.to_le_bytes());
+        self.jump_to(self.trampolines.service);
+    }
+
+    /// The block's entry: takes its instructions off the budget, and faults if there are not as many left.
+    pub fn entry(&mut self, count: u8, checked: bool) {
+        self.bytes(&[0x4d, 0x8d, 0x76, (count as i8).wrapping_neg() as u8]);
+        if checked {
+            self.bytes(&[0x41, 0x8b, 0x0e]);
+        }
+    }
+
+    /// Makes sure x87/SSE registers are in the host's.
+    pub fn require_fpu(&mut self) {
+        self.load(host::RCX, displacement!(fpu_in_memory));
+        let jump = self.unless_zero();
+        let back = self.out.len();
+        self.cold.push(Cold::LoadFpu { jump, back });
+    }
+
+    /// A memory access at the linear address in R10: translates it, then runs `operation`, which may use RCX and finds
+    /// the bytes at [R10+R13].
+    pub fn access(&mut self, site: AccessSite, operation: impl FnOnce(&mut Self)) {
+        let retry = self.out.len();
+        self.bytes(&[0xc4, 0x43, 0xfb, 0xf0, 0xea, 12]); // rorx r13, r10, 12
+        self.bytes(&[0x45, 0x0f, 0xb7, 0xed]); // movzx r13d, r13w
+        let tags = if site.write { self.tables.write } else { self.tables.read };
+        self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tags]
+        self.bytes(&tags.to_le_bytes());
+        self.bytes(&[0x4a, 0x8d, 0x4c, 0x11, site.size - 1]); // lea rcx, [rcx+r10+size-1]
+        self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
+        let jump = self.unless_zero();
+        self.bytes(&[0x4e, 0x8b, 0xac, 0xec]); // mov r13, [rsp+r13*8+addend]
+        self.bytes(&self.tables.addend.to_le_bytes());
+        let start = self.out.len();
+        operation(self);
+        let operation = start..self.out.len();
+        self.cold.push(Cold::Access { index: self.index, jump, retry, operation, site });
+    }
+
+    /// Continues at the linear address in R10, through the jump cache.
+    pub fn jump_to_r10(&mut self) {
+        if !self.chain {
+            self.service_number(super::sites::MISS);
+            return;
+        }
+        self.bytes(&[0x45, 0x0f, 0xb7, 0xea]); // movzx r13d, r10w
+        self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tag]
+        self.bytes(&self.tables.jump_tag.to_le_bytes());
+        self.bytes(&[0x4a, 0x8d, 0x0c, 0x11]); // lea rcx, [rcx+r10]
+        let jump = self.unless_zero();
+        self.bytes(&[0x42, 0xff, 0xa4, 0xec]); // jmp [rsp+r13*8+entry]
+        self.bytes(&self.tables.jump_entry.to_le_bytes());
+        self.aim_here(jump);
+        self.service_number(super::sites::MISS);
+    }
+
+    /// What a jump with displacement at `jump` to a linear target becomes.
+    pub fn leave(&mut self, jump: usize, target: u64) {
+        let near = self.chain && (target ^ self.rip) >> 12 == 0;
+        self.cold.push(if near { Cold::Link { jump, target } } else { Cold::Far { jump, target } });
+    }
+
+    /// Continues at a constant linear address.
+    pub fn continue_at(&mut self, target: u64) {
+        if self.chain && (target ^ self.rip) >> 12 == 0 {
+            let jump = self.jump();
+            self.leave(jump, target);
+        } else {
+            self.constant(host::R10, target);
+            self.jump_to_r10();
+        }
+    }
+
+    /// Emits everything that is reached rarely.
+    pub fn finish(&mut self) {
+        for cold in std::mem::take(&mut self.cold) {
+            match cold {
+                Cold::Access { index, jump, retry, operation, site } => {
+                    self.cold_access(index, jump, retry, operation, site);
+                }
+                Cold::Link { jump, target } => {
+                    self.aim_here(jump);
+                    let site = Site::Link { target, jump: self.base + jump as u64, stub: self.here() };
+                    self.service(site);
+                }
+                Cold::Far { jump, target } => {
+                    self.aim_here(jump);
+                    self.constant(host::R10, target);
+                    self.jump_to_r10();
+                }
+                Cold::LoadFpu { jump, back } => {
+                    self.aim_here(jump);
+                    self.constant(host::RCX, self.base + back as u64);
+                    self.store(host::RCX, displacement!(resume));
+                    self.jump_to(self.trampolines.load_fpu);
+                }
+            }
+        }
+    }
+
+    fn cold_access(
+        &mut self,
+        index: u8,
+        jump: usize,
+        retry: usize,
+        operation: std::ops::Range<usize>,
+        mut site: AccessSite,
+    ) {
+        self.index = index;
+        self.mark();
+        self.aim_here(jump);
+        let number = self.first_site + self.sites.len() as u32;
+        self.service_number(number);
+        site.block = self.block;
+        site.index = index;
+        site.retry = self.base + retry as u64;
+        site.after = self.base + operation.end as u64;
+        site.bounce = self.here();
+        self.sites.push(Site::Access(site));
+        self.out.extend_from_within(operation);
+        self.service_number(number | super::sites::COMMIT);
+    }
+}

@@ -1,0 +1,203 @@
+//! The frame: everything translated code reaches, at fixed distances from the host's RSP.
+//!
+//! While translated code runs, the host's RSP is `frame - 4` and everything below it is an ordinary stack for the
+//! Rust functions it calls. The frame sits at an address of 16 modulo 64, so RSP modulo 64 is 12: the shift count
+//! that SHRX needs to reduce an address to its page, with no register spent on it. Guest registers R10-R15 are within
+//! a one-byte displacement.
+#![allow(unsafe_code)]
+
+use crate::state::State;
+use std::mem::{offset_of, size_of};
+use std::{io, ptr};
+
+/// Entries of each direct-mapped table; the index is the low 16 bits of the page number or of RIP.
+pub const SLOTS: usize = 1 << 16;
+/// Keeps equal indexes of neighbouring tables out of one cache set.
+const PADDING: usize = 24;
+/// Distance from the host's RSP to the frame.
+pub const ANCHOR: i32 = 4;
+const STACK: usize = 1 << 20;
+
+/// One direct-mapped table.
+pub type Table = [u64; SLOTS + PADDING];
+
+/// The data TLB of one privilege. Tags are negated linear page addresses, so that `tag + address` is the offset on a hit.
+#[repr(C)]
+pub struct DataTables {
+    /// Tags valid for loads.
+    pub read: Table,
+    /// Tags valid for stores.
+    pub write: Table,
+    /// Host address minus linear address.
+    pub addend: Table,
+}
+
+/// The jump cache of one privilege: negated RIP, and the host address of its block.
+#[repr(C)]
+pub struct JumpTables {
+    /// Negated linear RIP.
+    pub tag: Table,
+    /// Host entry of the block.
+    pub entry: Table,
+}
+
+/// See the module.
+#[repr(C)]
+pub struct Frame {
+    /// The guest's registers. First, for the short displacements.
+    pub state: State,
+    /// R14: the guard's base plus the instructions that may still run.
+    pub budget: u64,
+    /// AX after LAHF and SETO AL; bits above are noise.
+    pub packed_flags: u64,
+    /// Host address where `restore` continues.
+    pub resume: u64,
+    /// R10: a linear address.
+    pub address: u64,
+    /// R13: host minus linear address.
+    pub addend: u64,
+    /// RCX: which site called.
+    pub argument: u64,
+    /// 1 while the guest's x87/SSE registers are in `state.fx` and not in the host's.
+    pub fpu_in_memory: u64,
+    /// 1 if `restore` must load them.
+    pub fpu_wanted: u64,
+    /// The host's RSP outside of translated code.
+    pub host_rsp: u64,
+    /// The engine that owns the frame.
+    pub engine: u64,
+    /// Scratch of one guest instruction.
+    pub temporary: u64,
+    /// MXCSR for Rust.
+    pub host_mxcsr: u64,
+    /// Where an access that cannot be made in place happens; the engine picks 64 aligned bytes plus offset in it.
+    pub bounce: [u8; 256],
+    /// Data TLBs: supervisor, user.
+    pub data: [DataTables; 2],
+    /// Jump caches: supervisor, user.
+    pub jumps: [JumpTables; 2],
+}
+
+/// Displacement of a frame field from the host's RSP.
+macro_rules! displacement {
+    ($($field:tt)+) => {
+        $crate::engine::frame::ANCHOR + std::mem::offset_of!($crate::engine::frame::Frame, $($field)+) as i32
+    };
+}
+pub(crate) use displacement;
+
+/// Displacement of a guest register's home.
+pub fn register_displacement(register: usize) -> i32 {
+    displacement!(state.gpr) + 8 * register as i32
+}
+
+/// Displacement of a segment register's base.
+pub fn segment_base_displacement(segment: usize) -> i32 {
+    displacement!(state.segments)
+        + (size_of::<crate::state::Segment>() * segment + offset_of!(crate::state::Segment, base)) as i32
+}
+
+/// Displacements of a privilege's tables.
+#[derive(Clone, Copy)]
+pub struct TableDisplacements {
+    /// `DataTables::read`.
+    pub read: i32,
+    /// `DataTables::write`.
+    pub write: i32,
+    /// `DataTables::addend`.
+    pub addend: i32,
+    /// `JumpTables::tag`.
+    pub jump_tag: i32,
+    /// `JumpTables::entry`.
+    pub jump_entry: i32,
+}
+
+impl TableDisplacements {
+    /// Of the supervisor (0) or the user (1).
+    pub fn new(user: bool) -> TableDisplacements {
+        let data = displacement!(data) + (size_of::<DataTables>() * usize::from(user)) as i32;
+        let jumps = displacement!(jumps) + (size_of::<JumpTables>() * usize::from(user)) as i32;
+        TableDisplacements {
+            read: data + offset_of!(DataTables, read) as i32,
+            write: data + offset_of!(DataTables, write) as i32,
+            addend: data + offset_of!(DataTables, addend) as i32,
+            jump_tag: jumps + offset_of!(JumpTables, tag) as i32,
+            jump_entry: jumps + offset_of!(JumpTables, entry) as i32,
+        }
+    }
+}
+
+/// The mapping that holds the stack of Rust functions called from translated code, and above it the frame.
+pub struct FrameMapping {
+    base: *mut u8,
+    length: usize,
+    frame: *mut Frame,
+}
+
+impl FrameMapping {
+    /// Maps and initialises a frame.
+    ///
+    /// # Errors
+    /// What mmap says.
+    pub fn new() -> io::Result<FrameMapping> {
+        let length = (STACK + size_of::<Frame>() + 64).next_multiple_of(4096);
+        // SAFETY: a fresh anonymous mapping; nothing else knows the address.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = base.cast::<u8>();
+        // SAFETY: both lie inside the mapping; its first page becomes the stack's guard.
+        let frame = unsafe {
+            libc::mprotect(base.cast(), 4096, libc::PROT_NONE);
+            base.add(STACK + 16).cast::<Frame>()
+        };
+        debug_assert_eq!(frame as usize % 64, 16);
+        let mapping = FrameMapping { base, length, frame };
+        // SAFETY: zero is a valid value of every field, and the memory is zeroed; State gets its defaults.
+        unsafe {
+            ptr::write(&raw mut (*frame).state, State::default());
+            (*frame).fpu_in_memory = 1;
+            (*frame).host_mxcsr = 0x1f80;
+        }
+        Ok(mapping)
+    }
+
+    /// The frame.
+    pub fn get(&self) -> *mut Frame {
+        self.frame
+    }
+
+    /// What RSP holds in translated code.
+    pub fn anchor(&self) -> u64 {
+        self.frame as u64 - ANCHOR as u64
+    }
+}
+
+impl Drop for FrameMapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nobody uses it any more.
+        unsafe {
+            libc::munmap(self.base.cast(), self.length);
+        }
+    }
+}
+
+/// RFLAGS' arithmetic bits from the packed form.
+pub fn unpack_flags(packed: u64) -> u64 {
+    packed >> 8 & 0xd5 | (packed & 1) << 11
+}
+
+/// The packed form of RFLAGS' arithmetic bits.
+pub fn pack_flags(rflags: u64) -> u64 {
+    (rflags & 0xd5 | 2) << 8 | rflags >> 11 & 1
+}

@@ -1,0 +1,310 @@
+//! Relocation: a guest instruction re-encoded with host registers and a translated memory operand.
+//!
+//! One path serves every instruction that the host executes as the guest would: integer, x87, MMX and SSE alike.
+//! Registers that live in the frame are brought into scratch registers around it.
+
+use super::builder::{Builder, host};
+use super::sites::AccessSite;
+use super::trampolines::{HOMES, host_register};
+use crate::state::{gpr, segment};
+use iced_x86::{Code, Instruction, InstructionInfo, Mnemonic, OpAccess, OpKind, Register};
+
+/// A guest register that an instruction names, standing in a scratch register.
+#[derive(Clone, Copy)]
+struct Substitute {
+    guest: usize,
+    scratch: u8,
+    written: bool,
+}
+
+/// How one instruction's registers are mapped.
+#[derive(Default)]
+struct Mapping {
+    substitutes: Vec<Substitute>,
+    high_byte: bool,
+    /// Host RCX must hold guest RCX.
+    count_register: bool,
+    /// Host RCX holds a new guest RCX afterwards.
+    count_written: bool,
+}
+
+fn is_high_byte(register: Register) -> bool {
+    matches!(register, Register::AH | Register::CH | Register::DH | Register::BH)
+}
+
+fn is_write(access: OpAccess) -> bool {
+    matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
+}
+
+fn is_read(access: OpAccess) -> bool {
+    matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
+}
+
+/// The operand number of the memory operand.
+fn memory_operand(instruction: &Instruction) -> Option<u32> {
+    (0..instruction.op_count()).find(|&operand| instruction.op_kind(operand) == OpKind::Memory)
+}
+
+/// Forms with a fixed accumulator and an absolute address have no encoding with a base register.
+fn general_form(code: Code) -> Code {
+    match code {
+        Code::Mov_AL_moffs8 => Code::Mov_r8_rm8,
+        Code::Mov_AX_moffs16 => Code::Mov_r16_rm16,
+        Code::Mov_EAX_moffs32 => Code::Mov_r32_rm32,
+        Code::Mov_RAX_moffs64 => Code::Mov_r64_rm64,
+        Code::Mov_moffs8_AL => Code::Mov_rm8_r8,
+        Code::Mov_moffs16_AX => Code::Mov_rm16_r16,
+        Code::Mov_moffs32_EAX => Code::Mov_rm32_r32,
+        Code::Mov_moffs64_RAX => Code::Mov_rm64_r64,
+        other => other,
+    }
+}
+
+fn shifts_by_cl(instruction: &Instruction) -> bool {
+    use Mnemonic::*;
+    let last = instruction.op_count().wrapping_sub(1);
+    matches!(instruction.mnemonic(), Shl | Sal | Shr | Sar | Rol | Ror | Rcl | Rcr | Shld | Shrd)
+        && instruction.op_kind(last) == OpKind::Register
+        && instruction.op_register(last) == Register::CL
+}
+
+impl Builder<'_> {
+    /// Emits R10 = linear address of the memory operand (segment base included if `with_segment`).
+    pub fn address(&mut self, instruction: &Instruction, with_segment: bool) {
+        let base = instruction.memory_base();
+        let index = instruction.memory_index();
+        let displacement = instruction.memory_displacement64();
+        if instruction.is_ip_rel_memory_operand() {
+            let wide = base == Register::RIP;
+            self.constant(host::R10, if wide { displacement } else { displacement & 0xffff_ffff });
+        } else if base == Register::None && index == Register::None {
+            let narrow = instruction.memory_displ_size() == 4 && displacement <= 0xffff_ffff;
+            self.constant(host::R10, if narrow { displacement & 0xffff_ffff } else { displacement });
+        } else {
+            let wide = base.size() == 8 || index.size() == 8;
+            let base = (base != Register::None).then(|| self.address_register(base, host::R10));
+            let index = (index != Register::None)
+                .then(|| (self.address_register(index, host::R13), instruction.memory_index_scale() as u8));
+            let displacement = displacement as u32 as i32;
+            match (base, index, displacement, wide) {
+                (Some(base), None, 0, true) => self.copy(host::R10, base),
+                _ => self.lea(host::R10, base, index, displacement, wide),
+            }
+        }
+        if with_segment {
+            let number = match instruction.memory_segment() {
+                Register::FS => segment::FS,
+                Register::GS => segment::GS,
+                _ => return,
+            };
+            self.load(host::RCX, super::frame::segment_base_displacement(number));
+            self.lea(host::R10, Some(host::R10), Some((host::RCX, 1)), 0, true);
+        }
+    }
+
+    /// The host register with a guest address register's value; `scratch` if it lives in the frame.
+    fn address_register(&mut self, register: Register, scratch: u8) -> u8 {
+        let guest = register.full_register().number();
+        HOMES[guest].unwrap_or_else(|| {
+            self.load_guest(scratch, guest);
+            scratch
+        })
+    }
+
+    /// What the service function must know about the memory operand.
+    pub fn access_site(&self, instruction: &Instruction, size: usize, access: OpAccess) -> AccessSite {
+        let stack = instruction.memory_segment() == Register::SS;
+        AccessSite {
+            size: size as u8,
+            read: is_read(access),
+            write: is_write(access),
+            stack,
+            plain: access == OpAccess::Write && instruction.mnemonic() == Mnemonic::Mov,
+            ..AccessSite::default()
+        }
+    }
+
+    /// Emits a relocated instruction.
+    pub fn relocate(&mut self, instruction: &Instruction, info: &InstructionInfo) {
+        match instruction.mnemonic() {
+            Mnemonic::Nop | Mnemonic::Endbr64 | Mnemonic::Endbr32 | Mnemonic::Prefetchnta | Mnemonic::Prefetcht0
+            | Mnemonic::Prefetcht1 | Mnemonic::Prefetcht2 | Mnemonic::Prefetchw | Mnemonic::Prefetch
+            | Mnemonic::Pause | Mnemonic::Reservednop | Mnemonic::Lfence | Mnemonic::Mfence | Mnemonic::Sfence => {}
+            Mnemonic::Lea => self.load_effective_address(instruction),
+            _ => match memory_operand(instruction) {
+                Some(operand) => self.relocate_with_memory(instruction, info, operand),
+                None => self.relocate_registers(instruction, info),
+            },
+        }
+    }
+
+    fn load_effective_address(&mut self, instruction: &Instruction) {
+        self.address(instruction, false);
+        let register = instruction.op0_register();
+        let guest = register.full_register().number();
+        match register.size() {
+            8 => self.store_guest(guest, host::R10),
+            4 => {
+                self.lea(host::R10, Some(host::R10), None, 0, false);
+                self.store_guest(guest, host::R10);
+            }
+            _ => {
+                self.load_guest(host::RCX, guest);
+                self.bytes(&[0x66, 0x44, 0x89, 0xd1]); // mov cx, r10w
+                self.store_guest(guest, host::RCX);
+            }
+        }
+    }
+
+    fn relocate_registers(&mut self, instruction: &Instruction, info: &InstructionInfo) {
+        let mapping = map_registers(instruction, info, &[host::R10, host::R13, host::RCX]);
+        self.emit_mapped(instruction, &mapping, None);
+    }
+
+    fn relocate_with_memory(&mut self, instruction: &Instruction, info: &InstructionInfo, operand: u32) {
+        let mapping = map_registers(instruction, info, &[host::RCX, host::R13]);
+        let size = instruction.memory_size().size();
+        self.address(instruction, true);
+        let site = self.access_site(instruction, size, info.op_access(operand));
+        self.access(site, |builder| builder.emit_mapped(instruction, &mapping, Some(())));
+    }
+
+    /// Emits the instruction with its substitutes loaded before and stored after. With memory, the operand is at
+    /// [R10+R13].
+    fn emit_mapped(&mut self, instruction: &Instruction, mapping: &Mapping, memory: Option<()>) {
+        let takes_r13 = mapping.substitutes.iter().any(|substitute| substitute.scratch == host::R13);
+        let mut place = (host::R10, Some(host::R13));
+        let mut borrowed = None;
+        if memory.is_some() && mapping.high_byte {
+            // No REX: the address goes to a register that needs none.
+            if mapping.count_register {
+                self.store(6, displacement_of_temporary());
+                self.lea(6, Some(host::R10), Some((host::R13, 1)), 0, true);
+                place = (6, None);
+                borrowed = Some(6);
+            } else {
+                self.lea(host::RCX, Some(host::R10), Some((host::R13, 1)), 0, true);
+                place = (host::RCX, None);
+            }
+        } else if memory.is_some() && takes_r13 {
+            self.lea(host::R10, Some(host::R10), Some((host::R13, 1)), 0, true);
+            place = (host::R10, None);
+        }
+        if mapping.count_register {
+            self.copy(host::RCX, host::R11);
+        }
+        for substitute in &mapping.substitutes {
+            if !(mapping.high_byte && mapping.count_register) {
+                self.load_guest(substitute.scratch, substitute.guest);
+            }
+        }
+        let changed = rewrite(instruction, mapping, memory.map(|()| place));
+        self.instruction(&changed);
+        for substitute in &mapping.substitutes {
+            if substitute.written {
+                self.store_guest(substitute.guest, substitute.scratch);
+            }
+        }
+        if mapping.count_written {
+            self.copy(host::R11, host::RCX);
+        }
+        if let Some(register) = borrowed {
+            self.load(register, displacement_of_temporary());
+        }
+    }
+}
+
+fn displacement_of_temporary() -> i32 {
+    super::frame::displacement!(temporary)
+}
+
+/// Decides where each general register operand stands. `scratch`: registers free for substitutes, in order of
+/// preference.
+fn map_registers(instruction: &Instruction, info: &InstructionInfo, scratch: &[u8]) -> Mapping {
+    use Mnemonic::*;
+    let mut mapping = Mapping::default();
+    let registers = || {
+        (0..instruction.op_count())
+            .filter(|&operand| instruction.op_kind(operand) == OpKind::Register)
+            .map(|operand| (operand, instruction.op_register(operand)))
+            .filter(|(_, register)| register.is_gpr())
+    };
+    mapping.high_byte = registers().any(|(_, register)| is_high_byte(register));
+    mapping.count_register = shifts_by_cl(instruction)
+        || matches!(instruction.mnemonic(), Cmpxchg16b | Cmpxchg8b)
+        || mapping.high_byte && registers().any(|(_, register)| register.full_register() == Register::RCX);
+    mapping.count_written =
+        matches!(instruction.mnemonic(), Pcmpistri | Pcmpestri | Vpcmpistri | Vpcmpestri);
+    let busy = mapping.count_register || mapping.count_written;
+    // Next to a high byte no register that needs REX can stand: MOVZX of it into RSP goes through RCX.
+    let mut free = scratch
+        .iter()
+        .copied()
+        .filter(|&register| if mapping.high_byte { register == host::RCX } else { register != host::RCX || !busy });
+    for (operand, register) in registers() {
+        let guest = register.full_register().number();
+        let written = is_write(info.op_access(operand));
+        if guest == gpr::RCX && mapping.high_byte {
+            mapping.count_written |= written;
+            continue;
+        }
+        let needs = HOMES[guest].is_none() || mapping.high_byte && guest == gpr::RSP;
+        if !needs {
+            continue;
+        }
+        match mapping.substitutes.iter_mut().find(|known| known.guest == guest) {
+            Some(known) => known.written |= written,
+            None => {
+                let scratch = free.next().expect("no instruction names more registers than there are scratch ones");
+                mapping.substitutes.push(Substitute { guest, scratch, written });
+            }
+        }
+    }
+    mapping
+}
+
+/// The instruction with host registers, and its memory operand at `place`.
+fn rewrite(instruction: &Instruction, mapping: &Mapping, place: Option<(u8, Option<u8>)>) -> Instruction {
+    let mut changed = *instruction;
+    changed.set_has_lock_prefix(false);
+    // What was ignored when decoded (REP BSF is BSF here) must not become a meaning on the host.
+    changed.set_has_rep_prefix(false);
+    changed.set_has_repne_prefix(false);
+    if shifts_by_cl(instruction) {
+        // The count stays CL: host RCX holds guest RCX.
+        for operand in 0..instruction.op_count() - 1 {
+            rewrite_register(&mut changed, mapping, operand);
+        }
+    } else {
+        for operand in 0..instruction.op_count() {
+            rewrite_register(&mut changed, mapping, operand);
+        }
+    }
+    if let Some((base, index)) = place {
+        changed.set_code(general_form(instruction.code()));
+        changed.set_segment_prefix(Register::None);
+        changed.set_memory_base(Register::RAX + u32::from(base));
+        changed.set_memory_index(index.map_or(Register::None, |index| Register::RAX + u32::from(index)));
+        changed.set_memory_index_scale(1);
+        changed.set_memory_displ_size(0);
+        changed.set_memory_displacement64(0);
+    }
+    changed
+}
+
+fn rewrite_register(changed: &mut Instruction, mapping: &Mapping, operand: u32) {
+    if changed.op_kind(operand) != OpKind::Register {
+        return;
+    }
+    let register = changed.op_register(operand);
+    if !register.is_gpr() || is_high_byte(register) {
+        return;
+    }
+    let guest = register.full_register().number();
+    let number = match mapping.substitutes.iter().find(|known| known.guest == guest) {
+        Some(known) => known.scratch,
+        None if guest == gpr::RCX && mapping.high_byte => host::RCX,
+        None => HOMES[guest].expect("registers without a home have a substitute"),
+    };
+    changed.set_op_register(operand, host_register(number, register.size()));
+}

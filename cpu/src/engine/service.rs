@@ -1,0 +1,260 @@
+//! What translated code asks of Rust: slow memory accesses, instructions executed in Rust, jumps not yet known, faults.
+#![allow(unsafe_code)]
+
+use super::frame::pack_flags;
+use super::sites::{AccessSite, COMMIT, Site};
+use super::{Bounce, Engine, Exit};
+use crate::exception::Exception;
+use crate::memory::{CODE, PAGE, TABLE};
+use crate::paging::{self, Access, Translation};
+use crate::state::rflags;
+use crate::system::{self, Flow};
+use iced_x86::Instruction;
+
+const RESUME: u32 = 0;
+const RETURN: u32 = 1;
+
+/// Called by the service trampoline, on the frame's stack, with the guest saved in the frame.
+pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
+    // SAFETY: the frame holds the address of the engine that is running; `Engine::enter` holds no reference across
+    // the call into translated code that this could invalidate.
+    let engine = unsafe { &mut *engine };
+    if engine.frame().fpu_in_memory != 0 {
+        hide_pointers(&mut engine.frame().state.fx.0);
+    }
+    let number = engine.frame().argument as u32;
+    if number & COMMIT != 0 {
+        let Site::Access(site) = engine.sites[(number & !COMMIT) as usize] else { unreachable!("an access site") };
+        return engine.commit(&site);
+    }
+    match &engine.sites[number as usize] {
+        Site::Miss => {
+            let frame = engine.frame();
+            frame.state.rip = frame.address;
+            engine.leave_with(Exit::Lookup)
+        }
+        Site::Fault => engine.host_fault(),
+        Site::Access(site) => {
+            let site = *site;
+            engine.slow_access(&site)
+        }
+        Site::System { block, index, instruction, after } => {
+            let (block, index, instruction, after) = (*block, *index, *instruction, *after);
+            engine.execute(block, index, &instruction, after)
+        }
+        Site::Link { target, .. } => {
+            let target = *target;
+            engine.frame().state.rip = target;
+            engine.leave_with(Exit::Link(number))
+        }
+        Site::Raise { block, index, exception } => {
+            let (block, index, exception) = (*block, *index, *exception);
+            engine.abort(block, index, Exit::Raised(exception))
+        }
+    }
+}
+
+/// FOP, FIP and FDP would show host addresses, and MXCSR_MASK the host's model: fixed values instead.
+fn hide_pointers(area: &mut [u8; 512]) {
+    area[6..24].fill(0);
+    area[28..32].copy_from_slice(&0xffff_u32.to_le_bytes());
+}
+
+impl Engine {
+    fn leave_with(&mut self, exit: Exit) -> u32 {
+        self.exit = exit;
+        RETURN
+    }
+
+    fn resume_at(&mut self, block: u32, host: u64) -> u32 {
+        let fpu = self.block(block).fpu;
+        let frame = self.frame();
+        frame.resume = host;
+        frame.fpu_wanted = u64::from(fpu);
+        RESUME
+    }
+
+    /// Leaves before instruction `index` of a block.
+    fn abort(&mut self, block: u32, index: u8, exit: Exit) -> u32 {
+        let (rip, missing) = {
+            let block = self.block(block);
+            (block.rip_of(index as usize), block.count() - u64::from(index))
+        };
+        let frame = self.frame();
+        frame.state.rip = rip;
+        frame.budget += missing;
+        self.leave_with(exit)
+    }
+
+    /// The count before instruction `index` of the running block.
+    fn now(&mut self, block: u32, index: u8) -> u64 {
+        let missing = self.block(block).count() - u64::from(index);
+        let left = self.frame().budget - self.guard.base();
+        self.limit - left - missing
+    }
+
+    fn host_fault(&mut self) -> u32 {
+        let (host, vector) = (self.port.rip, self.port.vector);
+        let number =
+            if self.buffer.is_scratch(host) { super::SCRATCH_BLOCK } else { self.blocks.at_host(host) };
+        let block = self.block(number);
+        let index = block.index_at(host) as u8;
+        let exception = match vector {
+            0 => Exception::divide_error(),
+            6 => Exception::invalid_opcode(),
+            13 => Exception::general_protection(0),
+            16 => Exception::x87_floating_point(),
+            17 => Exception::alignment_check(0),
+            19 => Exception::simd_floating_point(),
+            14 if host == block.host + 4 => return self.abort(number, 0, Exit::Lookup),
+            _ => panic!("host exception {vector} at block {:#x}, instruction {:#x}", block.rip, block.rip_of(index as usize)),
+        };
+        self.abort(number, index, Exit::Raised(exception))
+    }
+
+    fn slow_access(&mut self, site: &AccessSite) -> u32 {
+        let linear = self.frame().address;
+        let user = self.block(site.block).mode.user();
+        let isolated = self.block(site.block).mode.isolated();
+        let access = Access { write: site.write, user, fetch: false };
+        let (found, pieces) = match self.translate_access(linear, site.size as usize, access) {
+            Ok(found) => found,
+            Err(exception) => {
+                let stack = site.stack && exception.vector == 13;
+                let exception = if stack { Exception::stack(0) } else { exception };
+                return self.abort(site.block, site.index, Exit::Raised(exception));
+            }
+        };
+        let mut tracked = 0;
+        let mut ram = true;
+        for (physical, _) in pieces.physical.iter().take(pieces.pieces) {
+            match self.memory.page_of(*physical) {
+                Some(page) => tracked |= self.memory.flags(page) & (CODE | TABLE),
+                None => ram = false,
+            }
+        }
+        let free = ram && (!site.write || tracked == 0);
+        if free && pieces.pieces == 1 {
+            self.tlb.fill(&mut self.memory, user, linear, &found, site.write);
+            // A walk that set bits in a page with code must be followed up before anything else runs.
+            if !self.memory.has_touched() {
+                return self.resume_at(site.block, site.retry);
+            }
+        }
+        if isolated || free || (ram && tracked == TABLE && site.plain) {
+            return self.start_bounce(site, linear, pieces);
+        }
+        self.abort(site.block, site.index, Exit::Isolate)
+    }
+
+    fn translate_access(
+        &mut self,
+        linear: u64,
+        size: usize,
+        access: Access,
+    ) -> Result<(Translation, Bounce), Exception> {
+        // SAFETY: the state lives in the frame, apart from the memory borrowed here.
+        let state = unsafe { &(*self.mapping.get()).state };
+        let found = paging::walk(&mut self.memory, state, linear, access)?;
+        let first = size.min((PAGE - linear % PAGE) as usize);
+        let mut bounce = Bounce { physical: [(found.physical, first), (0, 0)], pieces: 1, host: 0 };
+        if first < size {
+            let next = linear.wrapping_add(first as u64);
+            bounce.physical[1] = (paging::walk(&mut self.memory, state, next, access)?.physical, size - first);
+            bounce.pieces = 2;
+        }
+        Ok((found, bounce))
+    }
+
+    /// Brings the bytes to the bounce buffer, at the guest's alignment, and runs the operation there.
+    fn start_bounce(&mut self, site: &AccessSite, linear: u64, mut bounce: Bounce) -> u32 {
+        let base = (self.frame().bounce.as_ptr() as u64).next_multiple_of(64);
+        bounce.host = base + linear % 64;
+        let now = self.now(site.block, site.index);
+        let mut bytes = [0u8; 64];
+        if site.read {
+            let pieces = bounce;
+            self.execution_at(now, |x| {
+                let mut done = 0;
+                for &(physical, length) in &pieces.physical[..pieces.pieces] {
+                    x.read_physical(physical, &mut bytes[done..done + length]);
+                    done += length;
+                }
+            });
+        }
+        // SAFETY: the bounce buffer has 256 bytes; at most 63 + 63 + 64 are used.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), bounce.host as *mut u8, site.size as usize) };
+        self.bounce = bounce;
+        self.frame().addend = bounce.host.wrapping_sub(linear);
+        self.resume_at(site.block, site.bounce)
+    }
+
+    /// The operation on the bounce buffer is done: its result goes to memory.
+    fn commit(&mut self, site: &AccessSite) -> u32 {
+        if site.write {
+            let bounce = self.bounce;
+            let mut bytes = [0u8; 64];
+            // SAFETY: as in `start_bounce`.
+            unsafe { std::ptr::copy_nonoverlapping(bounce.host as *const u8, bytes.as_mut_ptr(), site.size as usize) };
+            let isolated = self.block(site.block).mode.isolated();
+            let head = bounce.physical[0].1;
+            let touches = self.memory.would_touch(bounce.physical[0].0, &bytes[..head])
+                || bounce.pieces == 2
+                    && self.memory.would_touch(bounce.physical[1].0, &bytes[head..site.size as usize]);
+            if !isolated && touches {
+                return self.abort(site.block, site.index, Exit::Isolate);
+            }
+            let now = self.now(site.block, site.index);
+            self.execution_at(now, |x| {
+                let mut done = 0;
+                for &(physical, length) in &bounce.physical[..bounce.pieces] {
+                    x.write_physical(physical, &bytes[done..done + length]);
+                    done += length;
+                }
+            });
+        }
+        self.resume_at(site.block, site.after)
+    }
+
+    /// Executes an instruction in Rust.
+    fn execute(&mut self, block: u32, index: u8, instruction: &Instruction, after: u64) -> u32 {
+        self.sync_flags();
+        let rip = self.block(block).rip_of(index as usize);
+        let length = self.block(block).count();
+        self.frame().state.rip = rip;
+        let now = self.now(block, index);
+        let allowance = self.frame().budget - self.guard.base() + length - u64::from(index);
+        let repeats = length - u64::from(index) == 1;
+        let mut completed = 0;
+        let allowance = if repeats { allowance } else { 1 };
+        let (result, changed) =
+            self.execution_at(now, |x| system::execute(x, instruction, allowance, &mut completed));
+        let rest = length - u64::from(index);
+        let interrupt_waiting = self.interrupt_waiting;
+        let frame = self.frame();
+        frame.packed_flags = pack_flags(frame.state.rflags);
+        let executed = match result {
+            Ok(executed) => executed,
+            Err(exception) => {
+                frame.budget = frame.budget + rest - completed;
+                return self.leave_with(Exit::Raised(exception));
+            }
+        };
+        let state = &frame.state;
+        let window = interrupt_waiting && state.rflags & rflags::IF != 0;
+        let stays = executed.flow == Flow::Next
+            && executed.count == 1
+            && !changed
+            && !window
+            && !state.interrupt_shadow
+            && !state.halted
+            && state.rflags & rflags::TF == 0;
+        if stays && !self.device && !self.memory.has_touched() {
+            return self.resume_at(block, after);
+        }
+        let frame = self.frame();
+        frame.budget = frame.budget + rest - executed.count;
+        frame.state.halted |= executed.flow == Flow::Halt;
+        self.leave_with(Exit::Lookup)
+    }
+}

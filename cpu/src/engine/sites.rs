@@ -1,0 +1,76 @@
+//! Sites: what the service function must know about each place in translated code that calls it.
+
+use crate::exception::Exception;
+use iced_x86::Instruction;
+
+/// Site number of a jump cache miss: the target is in R10.
+pub const MISS: u32 = 0;
+/// Site number of a host fault inside translated code.
+pub const FAULT: u32 = 1;
+/// Added to an access site's number: the operation on the bounce buffer is done.
+pub const COMMIT: u32 = 1 << 31;
+
+/// A memory access.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessSite {
+    /// Block.
+    pub block: u32,
+    /// Instruction of the block.
+    pub index: u8,
+    /// Bytes, 1 to 64.
+    pub size: u8,
+    /// It loads.
+    pub read: bool,
+    /// It stores.
+    pub write: bool,
+    /// Addressing errors are #SS.
+    pub stack: bool,
+    /// The operation only stores: it may be repeated.
+    pub plain: bool,
+    /// Host address of the lookup.
+    pub retry: u64,
+    /// Host address of the operation followed by a commit.
+    pub bounce: u64,
+    /// Host address after the operation.
+    pub after: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub enum Site {
+    /// Number 0.
+    Miss,
+    /// Number 1.
+    Fault,
+    /// A slow memory access.
+    Access(AccessSite),
+    /// An instruction executed in Rust.
+    System {
+        /// Block.
+        block: u32,
+        /// Instruction of the block.
+        index: u8,
+        /// The instruction.
+        instruction: Instruction,
+        /// Host address of the next one.
+        after: u64,
+    },
+    /// A jump within a page, not linked yet.
+    Link {
+        /// Linear target.
+        target: u64,
+        /// Host address of the jump's displacement.
+        jump: u64,
+        /// Host address of the stub.
+        stub: u64,
+    },
+    /// An instruction that always raises.
+    Raise {
+        /// Block.
+        block: u32,
+        /// Instruction of the block.
+        index: u8,
+        /// What it raises.
+        exception: Exception,
+    },
+}

@@ -1,0 +1,194 @@
+//! The engine on small programs: exact counts, slices, spilled registers, self-modification, page crossings.
+
+use ftemu_cpu::state::{Segment, State, control, gpr, segment};
+use ftemu_cpu::{Bus, Cpu, Icount, Memory, Stop};
+use iced_x86::code_asm::*;
+
+/// A board with nothing on it.
+struct Bare;
+
+impl Bus for Bare {
+    fn port_read(&mut self, _: Icount, _: u16, _: u8) -> u32 {
+        u32::MAX
+    }
+    fn port_write(&mut self, _: Icount, _: u16, _: u8, _: u32) {}
+    fn mmio_read(&mut self, _: Icount, _: u64, _: u8) -> u64 {
+        u64::MAX
+    }
+    fn mmio_write(&mut self, _: Icount, _: u64, _: u8, _: u64) {}
+    fn time_stamp(&self, now: Icount) -> u64 {
+        now.0
+    }
+    fn msr_read(&mut self, _: Icount, _: u32) -> Option<u64> {
+        None
+    }
+    fn msr_write(&mut self, _: Icount, _: u32, _: u64) -> bool {
+        false
+    }
+    fn task_priority(&mut self) -> u8 {
+        0
+    }
+    fn set_task_priority(&mut self, _: Icount, _: u8) {}
+}
+
+const CODE: u64 = 0x10_0000;
+const DATA: u64 = 0x20_0000;
+const STACK: u64 = 0x30_0000;
+
+/// 16 MiB, identity-mapped by large pages from tables at 1000h, long mode, CPL 0.
+fn machine(program: &[u8]) -> Cpu {
+    let mut memory = Memory::new(16 << 20).expect("memory");
+    memory.store(0x1000, &0x2003_u64.to_le_bytes());
+    memory.store(0x2000, &0x3003_u64.to_le_bytes());
+    for large in 0..8_u64 {
+        memory.store(0x3000 + 8 * large, &(large << 21 | 0x83).to_le_bytes());
+    }
+    memory.store(CODE, program);
+    let mut cpu = Cpu::new(memory).expect("a CPU");
+    let state = cpu.state_mut();
+    *state = State {
+        rip: CODE,
+        rflags: 2,
+        cr0: control::CR0_PE | control::CR0_PG | control::CR0_WP | control::CR0_NE,
+        cr3: 0x1000,
+        cr4: control::CR4_PAE | control::CR4_OSFXSR | control::CR4_OSXMMEXCPT,
+        efer: control::EFER_LME | control::EFER_LMA | control::EFER_NXE,
+        ..State::default()
+    };
+    state.segments[segment::CS] = Segment { base: 0, limit: u32::MAX, attributes: 0xa9b, selector: 8 };
+    state.segments[segment::SS] = Segment { base: 0, limit: u32::MAX, attributes: 0xc93, selector: 16 };
+    state.gpr[gpr::RSP] = STACK;
+    cpu
+}
+
+fn assemble(build: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>) -> Vec<u8> {
+    let mut a = CodeAssembler::new(64).expect("an assembler");
+    build(&mut a).expect("a program");
+    a.assemble(CODE).expect("a program that assembles")
+}
+
+fn run_to_halt(cpu: &mut Cpu) {
+    while cpu.run(&mut Bare, Icount(u64::MAX), false) != Stop::Halt {}
+}
+
+/// Sums with every register, recursion, memory and flags that cross blocks.
+fn busy_program() -> Vec<u8> {
+    assemble(|a| {
+        let mut outer = a.create_label();
+        let mut fib = a.create_label();
+        let mut recurse = a.create_label();
+        a.mov(r15, 20u64)?;
+        a.xor(r10, r10)?;
+        a.mov(r14, DATA)?;
+        a.set_label(&mut outer)?;
+        a.mov(rdi, 10u64)?;
+        a.call(fib)?;
+        a.add(r10, rax)?;
+        a.adc(qword_ptr(r14 + r15 * 8 + 0xff9), r10)?;
+        a.mov(r11, r10)?;
+        a.mov(rcx, r15)?;
+        a.rol(r11, cl)?;
+        a.xor(r13, r11)?;
+        a.bswap(r13)?;
+        a.movq(xmm3, r13)?;
+        a.paddq(xmm4, xmm3)?;
+        a.mov(ah, cl)?;
+        a.mov(rsi, r14)?;
+        a.add(byte_ptr(rsi), ah)?;
+        a.xor(byte_ptr(rsi + 3), ch)?;
+        a.dec(r15)?;
+        a.jne(outer)?;
+        a.movq(rsi, xmm4)?;
+        a.hlt()?;
+        a.set_label(&mut fib)?;
+        a.cmp(rdi, 2)?;
+        a.jae(recurse)?;
+        a.mov(rax, rdi)?;
+        a.ret()?;
+        a.set_label(&mut recurse)?;
+        a.push(r12)?;
+        a.push(rdi)?;
+        a.dec(rdi)?;
+        a.call(fib)?;
+        a.mov(r12, rax)?;
+        a.pop(rdi)?;
+        a.sub(rdi, 2)?;
+        a.call(fib)?;
+        a.add(rax, r12)?;
+        a.pop(r12)?;
+        a.ret()
+    })
+}
+
+fn outcome(cpu: &Cpu) -> ([u64; 16], u64, u64, Icount, Vec<u8>) {
+    let mut data = vec![0; 0x3000];
+    cpu.memory().read(DATA, &mut data);
+    (cpu.state().gpr, cpu.state().rip, cpu.state().rflags, cpu.count(), data)
+}
+
+#[test]
+fn slices_and_flushes_change_nothing() {
+    let program = busy_program();
+    let mut whole = machine(&program);
+    run_to_halt(&mut whole);
+    let expected = outcome(&whole);
+    assert_eq!(expected.0[10], 20 * 55);
+    let mut seed = 1_u64;
+    for round in 0..20 {
+        let mut cut = machine(&program);
+        loop {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let until = Icount(cut.count().0 + 1 + (seed >> 33) % 300);
+            match cut.run(&mut Bare, until, false) {
+                Stop::Count => assert_eq!(cut.count(), until),
+                stop => break assert_eq!(stop, Stop::Halt),
+            }
+            if seed >> 60 == round % 16 {
+                cut.forget_derived();
+            }
+        }
+        assert!(outcome(&cut) == expected, "round {round}");
+    }
+}
+
+#[test]
+fn a_program_may_rewrite_itself() {
+    let program = assemble(|a| {
+        let mut patched = a.create_label();
+        let mut again = a.create_label();
+        a.mov(ecx, 100u32)?;
+        a.set_label(&mut again)?;
+        a.lea(rdi, ptr(patched))?;
+        a.mov(byte_ptr(rdi + 1), cl)?;
+        a.set_label(&mut patched)?;
+        a.mov(eax, 0x55u32)?;
+        a.add(rbx, rax)?;
+        a.dec(ecx)?;
+        a.jne(again)?;
+        a.hlt()
+    });
+    let mut cpu = machine(&program);
+    run_to_halt(&mut cpu);
+    assert_eq!(cpu.state().gpr[gpr::RBX], (1..=100).sum::<u64>());
+    assert_eq!(cpu.count(), Icount(1 + 6 * 100 + 1));
+}
+
+#[test]
+fn a_changed_page_table_counts_at_once() {
+    // The page at DATA is read, then its large page is pointed elsewhere, and it is read again.
+    let program = assemble(|a| {
+        a.mov(r8, DATA)?;
+        a.mov(rax, qword_ptr(r8))?;
+        a.mov(rdx, 0x3000u64 + 8)?;
+        a.mov(rcx, 0x40_0083u64)?;
+        a.mov(qword_ptr(rdx), rcx)?;
+        a.mov(rbx, qword_ptr(r8))?;
+        a.hlt()
+    });
+    let mut cpu = machine(&program);
+    cpu.memory_mut().store(DATA, &1u64.to_le_bytes());
+    cpu.memory_mut().store(0x40_0000, &2u64.to_le_bytes());
+    // The second large page maps 200000h-3fffffh.
+    run_to_halt(&mut cpu);
+    assert_eq!((cpu.state().gpr[gpr::RAX], cpu.state().gpr[gpr::RBX]), (1, 2));
+}
