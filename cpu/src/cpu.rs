@@ -1,8 +1,8 @@
 //! One CPU with its memory: run to a count, deliver interrupts, save and load.
 
 use crate::bus::{Bus, Icount};
-use crate::memory::Memory;
 use crate::engine::Engine;
+use crate::memory::Memory;
 use crate::save;
 use crate::state::{State, rflags};
 use std::io;

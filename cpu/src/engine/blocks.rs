@@ -152,7 +152,14 @@ impl Blocks {
     }
 
     /// Drops the blocks that cover any of `length` bytes at guest-physical `address`.
-    pub fn bytes_changed(&mut self, memory: &mut Memory, tlb: &mut Tlb, buffer: &mut CodeBuffer, address: u64, length: u32) {
+    pub fn bytes_changed(
+        &mut self,
+        memory: &mut Memory,
+        tlb: &mut Tlb,
+        buffer: &mut CodeBuffer,
+        address: u64,
+        length: u32,
+    ) {
         let Some(page) = memory.page_of(address) else { return };
         let Some(code) = self.pages.get_mut(&page) else { return };
         if code.chunks & chunks(address, u64::from(length)) == 0 {
@@ -169,7 +176,11 @@ impl Blocks {
                 (block.physical, block.physical + u64::from(block.length))
             };
             let hit = address < end && address + u64::from(length) > first;
-            if block.valid && hit { dropped.push(number) } else if block.valid { kept.push(number) }
+            if block.valid && hit {
+                dropped.push(number)
+            } else if block.valid {
+                kept.push(number)
+            }
         }
         code.chunks = 0;
         for &number in &kept {

@@ -127,9 +127,20 @@ impl Builder<'_> {
     /// Emits a relocated instruction.
     pub fn relocate(&mut self, instruction: &Instruction, info: &InstructionInfo) {
         match instruction.mnemonic() {
-            Mnemonic::Nop | Mnemonic::Endbr64 | Mnemonic::Endbr32 | Mnemonic::Prefetchnta | Mnemonic::Prefetcht0
-            | Mnemonic::Prefetcht1 | Mnemonic::Prefetcht2 | Mnemonic::Prefetchw | Mnemonic::Prefetch
-            | Mnemonic::Pause | Mnemonic::Reservednop | Mnemonic::Lfence | Mnemonic::Mfence | Mnemonic::Sfence => {}
+            Mnemonic::Nop
+            | Mnemonic::Endbr64
+            | Mnemonic::Endbr32
+            | Mnemonic::Prefetchnta
+            | Mnemonic::Prefetcht0
+            | Mnemonic::Prefetcht1
+            | Mnemonic::Prefetcht2
+            | Mnemonic::Prefetchw
+            | Mnemonic::Prefetch
+            | Mnemonic::Pause
+            | Mnemonic::Reservednop
+            | Mnemonic::Lfence
+            | Mnemonic::Mfence
+            | Mnemonic::Sfence => {}
             Mnemonic::Lea => self.load_effective_address(instruction),
             _ => match memory_operand(instruction) {
                 Some(operand) => self.relocate_with_memory(instruction, info, operand),
@@ -233,8 +244,7 @@ fn map_registers(instruction: &Instruction, info: &InstructionInfo, scratch: &[u
     mapping.count_register = shifts_by_cl(instruction)
         || matches!(instruction.mnemonic(), Cmpxchg16b | Cmpxchg8b)
         || mapping.high_byte && registers().any(|(_, register)| register.full_register() == Register::RCX);
-    mapping.count_written =
-        matches!(instruction.mnemonic(), Pcmpistri | Pcmpestri | Vpcmpistri | Vpcmpestri);
+    mapping.count_written = matches!(instruction.mnemonic(), Pcmpistri | Pcmpestri | Vpcmpistri | Vpcmpestri);
     let busy = mapping.count_register || mapping.count_written;
     // Next to a high byte no register that needs REX can stand: MOVZX of it into RSP goes through RCX.
     let mut free = scratch

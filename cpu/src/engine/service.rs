@@ -95,8 +95,7 @@ impl Engine {
 
     fn host_fault(&mut self) -> u32 {
         let (host, vector) = (self.port.rip, self.port.vector);
-        let number =
-            if self.buffer.is_scratch(host) { super::SCRATCH_BLOCK } else { self.blocks.at_host(host) };
+        let number = if self.buffer.is_scratch(host) { super::SCRATCH_BLOCK } else { self.blocks.at_host(host) };
         let block = self.block(number);
         let index = block.index_at(host) as u8;
         let exception = match vector {
@@ -107,7 +106,11 @@ impl Engine {
             17 => Exception::alignment_check(0),
             19 => Exception::simd_floating_point(),
             14 if host == block.host + 4 => return self.abort(number, 0, Exit::Lookup),
-            _ => panic!("host exception {vector} at block {:#x}, instruction {:#x}", block.rip, block.rip_of(index as usize)),
+            _ => panic!(
+                "host exception {vector} at block {:#x}, instruction {:#x}",
+                block.rip,
+                block.rip_of(index as usize)
+            ),
         };
         self.abort(number, index, Exit::Raised(exception))
     }
@@ -227,8 +230,7 @@ impl Engine {
         let repeats = length - u64::from(index) == 1;
         let mut completed = 0;
         let allowance = if repeats { allowance } else { 1 };
-        let (result, changed) =
-            self.execution_at(now, |x| system::execute(x, instruction, allowance, &mut completed));
+        let (result, changed) = self.execution_at(now, |x| system::execute(x, instruction, allowance, &mut completed));
         let rest = length - u64::from(index);
         let interrupt_waiting = self.interrupt_waiting;
         let frame = self.frame();

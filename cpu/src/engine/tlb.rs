@@ -11,8 +11,6 @@ use super::hasher::Map;
 use crate::memory::{CODE, DIRTY, Memory, PAGE, TABLE, WRITE_CACHED};
 use crate::paging::Translation;
 
-const SUPERVISOR: usize = 0;
-
 /// Where a page of tables stands in the linear space: entries of it, at `level` (1 to 4), begin to map at `base`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct TableUse {
@@ -296,7 +294,7 @@ impl Tlb {
     /// The guest-physical page of a linear page whose instructions may run, if cached.
     pub fn executable(&self, user: bool, linear: u64) -> Option<u64> {
         let page = self.executable[usize::from(user)].get(&(linear & !(PAGE - 1)))?;
-        Some(page.physical | linear % PAGE)
+        Some(page.physical | (linear % PAGE))
     }
 
     /// Caches an instruction page just walked.
@@ -341,10 +339,5 @@ impl Tlb {
                 self.clear_jump(user, *slot as usize);
             }
         }
-    }
-
-    /// Supervisor entries in use; for tests and statistics.
-    pub fn supervisor_entries(&self) -> usize {
-        self.filled[SUPERVISOR].len()
     }
 }

@@ -45,8 +45,7 @@ fn slot(displacement: i32) -> AsmMemoryOperand {
 }
 
 fn host(number: u8) -> AsmRegister64 {
-    const ALL: [AsmRegister64; 16] =
-        [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15];
+    const ALL: [AsmRegister64; 16] = [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15];
     ALL[number as usize]
 }
 

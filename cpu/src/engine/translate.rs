@@ -33,7 +33,16 @@ fn uses_fpu(instruction: &Instruction) -> bool {
     use Mnemonic::*;
     if matches!(
         instruction.mnemonic(),
-        Lfence | Mfence | Sfence | Movnti | Pause | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw
+        Lfence
+            | Mfence
+            | Sfence
+            | Movnti
+            | Pause
+            | Prefetchnta
+            | Prefetcht0
+            | Prefetcht1
+            | Prefetcht2
+            | Prefetchw
             | Clflush
     ) {
         return false;
@@ -154,9 +163,8 @@ impl Engine {
             self.sites.truncate(self.scratch_sites);
         }
         let base = self.buffer.next(once);
-        let fpu = instructions
-            .iter()
-            .any(|one| always_raises(one, mode).is_none() && uses_fpu(one) && !system::handles(one));
+        let fpu =
+            instructions.iter().any(|one| always_raises(one, mode).is_none() && uses_fpu(one) && !system::handles(one));
         let trampolines = self.trampolines;
         let mut builder = Builder {
             base,
