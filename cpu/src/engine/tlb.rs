@@ -230,7 +230,7 @@ impl Tlb {
     }
 
     /// Drops every translation whose linear page `matches`.
-    fn drop_where(&mut self, matches: impl Fn(u64) -> bool) {
+    fn drop_where(&mut self, mut matches: impl FnMut(u64) -> bool) {
         for user in 0..2 {
             let filled = std::mem::take(&mut self.filled[user]);
             let mut kept = Vec::with_capacity(filled.len());
@@ -255,13 +255,13 @@ impl Tlb {
     /// Drops everything.
     pub fn flush(&mut self, memory: &mut Memory) {
         self.drop_where(|_| true);
-        self.untrack_tables(memory, |_| true);
+        self.untrack_tables(memory, |_, _| true);
     }
 
     /// Forgets which pages are tables, for those whose every use `matches`. Their translations must be gone.
-    fn untrack_tables(&mut self, memory: &mut Memory, matches: impl Fn(&TableUse) -> bool) {
+    fn untrack_tables(&mut self, memory: &mut Memory, mut matches: impl FnMut(&Memory, &TableUse) -> bool) {
         self.tables.retain(|&page, uses| {
-            uses.retain(|usage| !matches(usage));
+            uses.retain(|usage| !matches(memory, usage));
             if uses.is_empty() {
                 memory.unmark(page, TABLE);
             }
@@ -277,14 +277,17 @@ impl Tlb {
         if old == new {
             return;
         }
-        let mut shared = [false; 512];
-        for (index, same) in shared.iter_mut().enumerate() {
-            let entry = memory.load_entry(new + 8 * index as u64);
-            *same = entry & ACCESSED != 0 && entry == memory.load_entry(old + 8 * index as u64);
-        }
-        let keeps = |linear: u64| shared[(linear >> 39) as usize & 511];
-        self.drop_where(|linear| !keeps(linear));
-        self.untrack_tables(memory, |usage| usage.level == 4 || !keeps(usage.base));
+        let shared = |memory: &Memory, index: u64| {
+            let entry = memory.load_entry(new + 8 * index);
+            entry & ACCESSED != 0 && entry == memory.load_entry(old + 8 * index)
+        };
+        let mut verdicts = [None; 512];
+        let mut keeps = |memory: &Memory, linear: u64| {
+            let index = linear >> 39 & 511;
+            *verdicts[index as usize].get_or_insert_with(|| shared(memory, index))
+        };
+        self.drop_where(|linear| !keeps(memory, linear));
+        self.untrack_tables(memory, |memory, usage| usage.level == 4 || !keeps(memory, usage.base));
         if let Some(page) = memory.page_of(new) {
             self.tables.entry(page).or_default().push(TableUse { level: 4, base: 0 });
             self.track(memory, page, TABLE);
