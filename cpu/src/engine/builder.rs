@@ -286,7 +286,7 @@ impl Builder<'_> {
     /// Continues at the linear address in R10, through the jump cache.
     pub fn jump_to_r10(&mut self) {
         if !self.chain {
-            self.service_number(super::sites::MISS);
+            self.service_number(super::sites::LEAVE);
             return;
         }
         self.bytes(&[0x45, 0x0f, 0xb7, 0xea]); // movzx r13d, r10w

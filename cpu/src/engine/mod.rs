@@ -47,8 +47,6 @@ pub const SCRATCH_BLOCK: u32 = u32::MAX;
 enum Exit {
     /// To find the block at `state.rip`.
     Lookup,
-    /// To find the block at `state.rip` and point the jump of this site at it.
-    Link(u32),
     /// The instruction at `state.rip` raised.
     Raised(Exception),
     /// The instruction at `state.rip` must run alone.
@@ -88,6 +86,8 @@ pub struct Engine {
     device: bool,
     shutdown: bool,
     exit: Exit,
+    /// How often all blocks have been forgotten.
+    generation: u64,
     bounce: Bounce,
 }
 
@@ -122,8 +122,8 @@ impl Engine {
             encoder: Encoder::new(64),
             blocks: Blocks::default(),
             scratch_block: None,
-            sites: vec![Site::Miss, Site::Fault],
-            scratch_sites: 2,
+            sites: vec![Site::Miss, Site::Fault, Site::Leave],
+            scratch_sites: sites::FIXED,
             tlb,
             memory,
             port: FaultPort { range, trampoline: trampolines.fault, ..FaultPort::default() },
@@ -134,6 +134,7 @@ impl Engine {
             device: false,
             shutdown: false,
             exit: Exit::Lookup,
+            generation: 0,
             bounce: Bounce::default(),
         });
         let address = &raw mut *engine as u64;
@@ -172,10 +173,10 @@ impl Engine {
         self.blocks.clear(&mut self.memory);
         self.tlb.forget_jumps();
         self.tlb.flush(&mut self.memory);
-        self.sites.truncate(2);
-        self.scratch_sites = 2;
+        self.sites.truncate(sites::FIXED);
+        self.scratch_sites = sites::FIXED;
         self.buffer.truncate(self.kept_code);
-        self.exit = Exit::Lookup;
+        self.generation += 1;
     }
 
     /// Pages written since the last call.
@@ -260,19 +261,17 @@ impl Engine {
         };
         let left = (until - self.count).min(LONGEST_STRETCH);
         let mut number = found;
-        if self.blocks.get(found).count() > left {
-            let (rip, physical) = (self.blocks.get(found).rip, self.blocks.get(found).physical);
+        let block = self.block(found);
+        if block.count() > left {
+            let (rip, physical) = (block.rip, block.physical);
             match self.translate(rip, physical, mode, left as usize, true) {
                 Ok(once) => number = once,
                 Err(exception) => return self.raise(exception),
             }
         }
-        if let Exit::Link(site) = self.exit {
-            self.link(site, found);
-        }
         self.enter(number, left);
         match self.exit {
-            Exit::Lookup | Exit::Link(_) => {}
+            Exit::Lookup => {}
             Exit::Raised(exception) => self.raise(exception),
             Exit::Isolate => self.run_isolated(),
         }
@@ -333,16 +332,13 @@ impl Engine {
         Ok(found.physical)
     }
 
-    /// Points the jump of a site at a block, if both are in one page.
-    fn link(&mut self, site: u32, number: u32) {
-        self.exit = Exit::Lookup;
-        if let Some(Site::Link { target, jump, stub }) = self.sites.get(site as usize).cloned() {
-            let block = self.blocks.get_mut(number);
-            if block.rip == target && block.valid && block.second_page.is_none() {
-                let host = block.host;
-                block.links.push(Link { site: jump, stub });
-                self.buffer.patch(jump, host);
-            }
+    /// Points the jump of a site at a block, unless the block also depends on the mapping of a second page.
+    fn link(&mut self, jump: u64, stub: u64, number: u32) {
+        let block = self.blocks.get_mut(number);
+        if block.second_page.is_none() {
+            let host = block.host;
+            block.links.push(Link { site: jump, stub });
+            self.buffer.patch(jump, host);
         }
     }
 

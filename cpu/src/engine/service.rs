@@ -31,6 +31,11 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
         Site::Miss => {
             let frame = engine.frame();
             frame.state.rip = frame.address;
+            engine.go_on(None)
+        }
+        Site::Leave => {
+            let frame = engine.frame();
+            frame.state.rip = frame.address;
             engine.leave_with(Exit::Lookup)
         }
         Site::Fault => engine.host_fault(),
@@ -42,10 +47,10 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
             let (block, index, instruction, after) = (*block, *index, *instruction, *after);
             engine.execute(block, index, &instruction, after)
         }
-        Site::Link { target, .. } => {
-            let target = *target;
+        Site::Link { target, jump, stub } => {
+            let (target, link) = (*target, (*jump, *stub));
             engine.frame().state.rip = target;
-            engine.leave_with(Exit::Link(number))
+            engine.go_on(Some(link))
         }
         Site::Raise { block, index, exception } => {
             let (block, index, exception) = (*block, *index, *exception);
@@ -64,6 +69,25 @@ impl Engine {
     fn leave_with(&mut self, exit: Exit) -> u32 {
         self.exit = exit;
         RETURN
+    }
+
+    /// Goes on at RIP, between two blocks; `link` is a jump (and its stub) that may lead there directly from now on.
+    fn go_on(&mut self, link: Option<(u64, u64)>) -> u32 {
+        let generation = self.generation;
+        match self.locate(self.mode()) {
+            // What the walk touched must be followed up first.
+            Ok(_) if self.memory.has_touched() => self.leave_with(Exit::Lookup),
+            // Such a block does not look at the budget.
+            Ok(super::SCRATCH_BLOCK) => self.leave_with(Exit::Lookup),
+            Ok(number) => {
+                if let Some((jump, stub)) = link.filter(|_| generation == self.generation) {
+                    self.link(jump, stub, number);
+                }
+                let host = self.block(number).host;
+                self.resume_at(number, host)
+            }
+            Err(exception) => self.leave_with(Exit::Raised(exception)),
+        }
     }
 
     fn resume_at(&mut self, block: u32, host: u64) -> u32 {

@@ -7,6 +7,10 @@ use iced_x86::Instruction;
 pub const MISS: u32 = 0;
 /// Site number of a host fault inside translated code.
 pub const FAULT: u32 = 1;
+/// Site number of the end of a block that must go back to the dispatcher: the next address is in R10.
+pub const LEAVE: u32 = 2;
+/// How many sites have fixed numbers.
+pub const FIXED: usize = 3;
 /// Added to an access site's number: the operation on the bounce buffer is done.
 pub const COMMIT: u32 = 1 << 31;
 
@@ -42,6 +46,8 @@ pub enum Site {
     Miss,
     /// Number 1.
     Fault,
+    /// Number 2.
+    Leave,
     /// A slow memory access.
     Access(AccessSite),
     /// An instruction executed in Rust.
