@@ -126,22 +126,12 @@ impl Builder<'_> {
 
     /// Emits a relocated instruction.
     pub fn relocate(&mut self, instruction: &Instruction, info: &InstructionInfo) {
+        use Mnemonic::*;
         match instruction.mnemonic() {
-            Mnemonic::Nop
-            | Mnemonic::Endbr64
-            | Mnemonic::Endbr32
-            | Mnemonic::Prefetchnta
-            | Mnemonic::Prefetcht0
-            | Mnemonic::Prefetcht1
-            | Mnemonic::Prefetcht2
-            | Mnemonic::Prefetchw
-            | Mnemonic::Prefetch
-            | Mnemonic::Pause
-            | Mnemonic::Reservednop
-            | Mnemonic::Lfence
-            | Mnemonic::Mfence
-            | Mnemonic::Sfence => {}
-            Mnemonic::Lea => self.load_effective_address(instruction),
+            Nop | Reservednop | Pause | Lfence | Mfence | Sfence | Endbr32 | Endbr64 | Rdsspd | Rdsspq | Cldemote
+            | Prefetch | Prefetchw | Prefetchwt1 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchit0
+            | Prefetchit1 => {}
+            Lea => self.load_effective_address(instruction),
             _ => match memory_operand(instruction) {
                 Some(operand) => self.relocate_with_memory(instruction, info, operand),
                 None => self.relocate_registers(instruction, info),

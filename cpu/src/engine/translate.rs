@@ -47,7 +47,8 @@ fn uses_fpu(instruction: &Instruction) -> bool {
     ) {
         return false;
     }
-    instruction.cpuid_features().iter().any(|feature| is_fpu(*feature) || is_sse(*feature))
+    instruction.mnemonic() == Wait
+        || instruction.cpuid_features().iter().any(|&feature| is_fpu(feature) || is_sse(feature))
 }
 
 fn is_fpu(feature: CpuidFeature) -> bool {
