@@ -7,29 +7,13 @@ use crate::paging::PHYSICAL_BITS;
 use crate::state::{State, control::*};
 use iced_x86::{Code, Instruction, Mnemonic, Register};
 
-const CR0_DEFINED: u64 = CR0_PE
-    | CR0_MP
-    | CR0_EM
-    | CR0_TS
-    | CR0_ET
-    | CR0_NE
-    | CR0_WP
-    | CR0_AM
-    | CR0_NW
-    | CR0_CD
-    | CR0_PG;
+const CR0_DEFINED: u64 =
+    CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 /// DE, PCE besides those with names elsewhere: what the CPUID model offers.
 const CR4_DE: u64 = 1 << 3;
 const CR4_PCE: u64 = 1 << 8;
-const CR4_DEFINED: u64 = CR4_TSD
-    | CR4_DE
-    | CR4_PSE
-    | CR4_PAE
-    | CR4_MCE
-    | CR4_PGE
-    | CR4_PCE
-    | CR4_OSFXSR
-    | CR4_OSXMMEXCPT;
+const CR4_DEFINED: u64 =
+    CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 const DR6_FIXED: u64 = 0xffff_0ff0;
 const DR6_WRITABLE: u64 = 0xe00f;
 const DR6_ACCESS_DETECTED: u64 = 1 << 13;
@@ -127,16 +111,12 @@ fn write_control(x: &mut Execution, register: Register, value: u64) -> Result<()
 fn write_cr0(state: &mut State, value: u64) -> Result<(), Exception> {
     let refused = Err(Exception::general_protection(0));
     let paging = value & CR0_PG != 0;
-    if value >> 32 != 0
-        || paging && value & CR0_PE == 0
-        || value & CR0_NW != 0 && value & CR0_CD == 0
-    {
+    if value >> 32 != 0 || paging && value & CR0_PE == 0 || value & CR0_NW != 0 && value & CR0_CD == 0 {
         return refused;
     }
     let was_paging = state.cr0 & CR0_PG != 0;
     if paging && !was_paging && state.efer & EFER_LME != 0 {
-        let long_code =
-            state.segments[crate::state::segment::CS].attributes & crate::state::Segment::LONG != 0;
+        let long_code = state.segments[crate::state::segment::CS].attributes & crate::state::Segment::LONG != 0;
         if state.cr4 & CR4_PAE == 0 || long_code {
             return refused;
         }

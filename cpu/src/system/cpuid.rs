@@ -18,8 +18,7 @@ const MAX_EXTENDED: u32 = 0x8000_0021;
 const SIGNATURE: u32 = 0x00b0_0f21;
 const VENDOR: &[u8; 12] = b"AuthenticAMD";
 const HYPERVISOR: &[u8; 12] = b"ftemuftemu  ";
-const BRAND: &[u8; 48] =
-    b"ftemu Virtual CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+const BRAND: &[u8; 48] = b"ftemu Virtual CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const TSC_KHZ: u32 = 1_000_000;
 /// A cache line, in bytes.
 const LINE: u32 = 64;
@@ -64,19 +63,11 @@ pub fn leaf(number: u32) -> Leaf {
         0x8000_0001 => [SIGNATURE, 0, EXTENDED_ECX, EXTENDED_EDX],
         0x8000_0002..=0x8000_0004 => brand((number - 0x8000_0002) as usize),
         // 64-entry TLBs, 32 KiB 8-way first-level caches.
-        0x8000_0005 => [
-            0xff40_ff40,
-            0xff40_ff40,
-            32 << 24 | 8 << 16 | 1 << 8 | LINE,
-            32 << 24 | 8 << 16 | 1 << 8 | LINE,
-        ],
+        0x8000_0005 => {
+            [0xff40_ff40, 0xff40_ff40, 32 << 24 | 8 << 16 | 1 << 8 | LINE, 32 << 24 | 8 << 16 | 1 << 8 | LINE]
+        }
         // 512-entry 4-way second-level TLBs, a 1 MiB 8-way second-level cache, no third.
-        0x8000_0006 => [
-            0x4200_4200,
-            0x4200_4200,
-            1024 << 16 | 6 << 12 | 1 << 8 | LINE,
-            0,
-        ],
+        0x8000_0006 => [0x4200_4200, 0x4200_4200, 1024 << 16 | 6 << 12 | 1 << 8 | LINE, 0],
         // Invariant TSC.
         0x8000_0007 => [0, 0, 0, bits(&[8])],
         0x8000_0008 => [48 << 8 | PHYSICAL_BITS, SPECULATION_EBX, 0, 0],
@@ -92,12 +83,7 @@ fn vendor(maximum: u32, name: &[u8; 12]) -> Leaf {
 
 /// EBX, ECX, EDX spell a hypervisor.
 fn hypervisor() -> Leaf {
-    [
-        MAX_HYPERVISOR,
-        word(HYPERVISOR, 0),
-        word(HYPERVISOR, 4),
-        word(HYPERVISOR, 8),
-    ]
+    [MAX_HYPERVISOR, word(HYPERVISOR, 0), word(HYPERVISOR, 4), word(HYPERVISOR, 8)]
 }
 
 fn brand(part: usize) -> Leaf {
@@ -119,11 +105,7 @@ pub fn execute(x: &mut Execution) {
 /// Whether the model has every feature an instruction needs; otherwise it is #UD. Hints of later parts that run as
 /// NOPs on the model are accepted.
 pub fn accepts(instruction: &Instruction) -> bool {
-    is_hint(instruction.mnemonic())
-        || instruction
-            .cpuid_features()
-            .iter()
-            .all(|&feature| has(feature))
+    is_hint(instruction.mnemonic()) || instruction.cpuid_features().iter().all(|&feature| has(feature))
 }
 
 /// ENDBR, RDSSP, CLDEMOTE and prefetches are NOPs where their features are missing; WBNOINVD is WBINVD.

@@ -18,7 +18,6 @@ const DEBUG: u8 = 1;
 const NON_MASKABLE: u8 = 2;
 const DOUBLE_FAULT: u8 = 8;
 const PAGE_FAULT: u8 = 14;
-const DR6_SINGLE_STEP: u64 = 1 << 14;
 
 /// What is delivered.
 struct Event {
@@ -62,28 +61,12 @@ pub fn exception(x: &mut Execution, exception: Exception) -> Result<(), Shutdown
     }
 }
 
-/// Delivers #DB after a single step (TF), with DR6.BS set.
-///
-/// # Errors
-/// [`Shutdown`].
-pub fn single_step(x: &mut Execution) -> Result<(), Shutdown> {
-    x.state.dr[6] |= DR6_SINGLE_STEP;
-    exception(x, Exception::debug())
-}
-
 /// Delivers a maskable interrupt from outside; wakes a halted CPU.
 ///
 /// # Errors
 /// [`Shutdown`].
 pub fn interrupt(x: &mut Execution, vector: u8) -> Result<(), Shutdown> {
-    let event = Event {
-        vector,
-        error: None,
-        checked: false,
-        external: true,
-        return_rip: x.state.rip,
-        resume: false,
-    };
+    let event = Event { vector, error: None, checked: false, external: true, return_rip: x.state.rip, resume: false };
     x.state.halted = false;
     enter(x, &event).or_else(|nested| exception(x, nested))
 }
@@ -102,14 +85,7 @@ pub fn non_maskable(x: &mut Execution) -> Result<(), Shutdown> {
 /// # Errors
 /// The fault met on the way; the state is then as before.
 pub fn software(x: &mut Execution, vector: u8, checked: bool, next: u64) -> Result<(), Exception> {
-    let event = Event {
-        vector,
-        error: None,
-        checked,
-        external: !checked,
-        return_rip: next,
-        resume: false,
-    };
+    let event = Event { vector, error: None, checked, external: !checked, return_rip: next, resume: false };
     enter(x, &event)
 }
 
@@ -128,19 +104,15 @@ fn combine(x: &mut Execution, first: Exception, second: Exception) -> Result<Exc
         return Err(Shutdown);
     }
     let severe = is_contributory(second.vector) || second.vector == PAGE_FAULT;
-    let double = is_contributory(first.vector) && is_contributory(second.vector)
-        || first.vector == PAGE_FAULT && severe;
+    let double =
+        is_contributory(first.vector) && is_contributory(second.vector) || first.vector == PAGE_FAULT && severe;
     if !double {
         return Ok(second);
     }
     if let Some(address) = second.address {
         x.state.cr2 = address;
     }
-    Ok(Exception {
-        vector: DOUBLE_FAULT,
-        error: Some(0),
-        address: None,
-    })
+    Ok(Exception { vector: DOUBLE_FAULT, error: Some(0), address: None })
 }
 
 /// The handler, checked.
@@ -165,11 +137,7 @@ fn enter(x: &mut Execution, event: &Event) -> Result<(), Exception> {
 fn try_enter(x: &mut Execution, event: &Event) -> Result<(), Exception> {
     let target = target(x, event)?;
     let stack = stack(x, &target)?;
-    let code = segments::access(
-        x,
-        &target.code,
-        target.selector & !3 | u16::from(target.cpl),
-    )?;
+    let code = segments::access(x, &target.code, target.selector & !3 | u16::from(target.cpl))?;
     let rsp = push_frame(x, event, &target, stack)?;
     let state = &mut *x.state;
     if target.cpl != state.cpl {
@@ -206,20 +174,9 @@ fn target(x: &mut Execution, event: &Event) -> Result<Target, Exception> {
     if !is_canonical(offset) {
         return Err(Exception::general_protection(0));
     }
-    let cpl = if code.is_conforming() {
-        x.state.cpl
-    } else {
-        code.dpl()
-    };
+    let cpl = if code.is_conforming() { x.state.cpl } else { code.dpl() };
     let stack_index = (gate.low >> 32 & 7) as u8;
-    Ok(Target {
-        code,
-        selector,
-        offset,
-        stack_index,
-        masks: gate.kind() == 14,
-        cpl,
-    })
+    Ok(Target { code, selector, offset, stack_index, masks: gate.kind() == 14, cpl })
 }
 
 fn gate(x: &mut Execution, event: &Event) -> Result<Descriptor, Exception> {
@@ -259,20 +216,11 @@ pub(super) fn task_stack(x: &mut Execution, offset: u32) -> Result<u64, Exceptio
         return Err(Exception::invalid_tss(segments::error_code(task.selector)));
     }
     let rsp = x.read_system(task.base.wrapping_add(u64::from(offset)), 8)?;
-    if is_canonical(rsp) {
-        Ok(rsp)
-    } else {
-        Err(Exception::stack(0))
-    }
+    if is_canonical(rsp) { Ok(rsp) } else { Err(Exception::stack(0)) }
 }
 
 /// Writes the frame below `top`, aligned to 16; returns the new RSP.
-fn push_frame(
-    x: &mut Execution,
-    event: &Event,
-    target: &Target,
-    top: u64,
-) -> Result<u64, Exception> {
+fn push_frame(x: &mut Execution, event: &Event, target: &Target, top: u64) -> Result<u64, Exception> {
     let resume = if event.resume { rflags::RF } else { 0 };
     let words = [
         u64::from(event.error.unwrap_or(0)),
@@ -286,13 +234,8 @@ fn push_frame(
     for (bytes, word) in frame.chunks_exact_mut(8).zip(words) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
-    let frame = if event.error.is_some() {
-        &frame[..]
-    } else {
-        &frame[8..]
-    };
+    let frame = if event.error.is_some() { &frame[..] } else { &frame[8..] };
     let rsp = (top & !15).wrapping_sub(frame.len() as u64);
-    x.write_bytes(rsp, frame, target.cpl == 3)
-        .map_err(as_stack)?;
+    x.write_bytes(rsp, frame, target.cpl == 3).map_err(as_stack)?;
     Ok(rsp)
 }

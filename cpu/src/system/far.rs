@@ -39,20 +39,11 @@ fn transfer(x: &mut Execution, instruction: &Instruction, size: usize) -> Result
     let call = instruction.mnemonic() == Mnemonic::Call;
     let found = segments::fetch(x, selector, Exception::general_protection)?;
     if found.is_code() {
-        direct(
-            x,
-            instruction,
-            &found,
-            selector,
-            offset,
-            call.then_some(size),
-        )
+        direct(x, instruction, &found, selector, offset, call.then_some(size))
     } else if !found.is_user() && found.kind() == CALL_GATE {
         through_gate(x, instruction, &found, selector, call)
     } else {
-        Err(Exception::general_protection(segments::error_code(
-            selector,
-        )))
+        Err(Exception::general_protection(segments::error_code(selector)))
     }
 }
 
@@ -66,11 +57,8 @@ fn direct(
 ) -> Result<Flow, Exception> {
     let error = segments::error_code(selector);
     let cpl = x.state.cpl;
-    let allowed = if code.is_conforming() {
-        code.dpl() <= cpl
-    } else {
-        code.dpl() == cpl && segments::rpl(selector) <= cpl
-    };
+    let allowed =
+        if code.is_conforming() { code.dpl() <= cpl } else { code.dpl() == cpl && segments::rpl(selector) <= cpl };
     if !allowed || code.is_long() && code.is_big() {
         return Err(Exception::general_protection(error));
     }
@@ -80,10 +68,7 @@ fn direct(
     check_offset(code, offset)?;
     let loaded = segments::access(x, code, selector & !3 | u16::from(cpl))?;
     if let Some(size) = push_size {
-        let frame = [
-            instruction.next_ip(),
-            u64::from(x.state.segments[segment::CS].selector),
-        ];
+        let frame = [instruction.next_ip(), u64::from(x.state.segments[segment::CS].selector)];
         let rsp = x.state.gpr[RSP];
         x.state.gpr[RSP] = push_words(x, rsp, size, &frame, cpl)?;
     }
@@ -93,36 +78,21 @@ fn direct(
 }
 
 /// Writes `words` of `size` bytes below `rsp`, lowest first, with the privilege of `cpl`; returns the new RSP.
-fn push_words(
-    x: &mut Execution,
-    rsp: u64,
-    size: usize,
-    words: &[u64],
-    cpl: u8,
-) -> Result<u64, Exception> {
+fn push_words(x: &mut Execution, rsp: u64, size: usize, words: &[u64], cpl: u8) -> Result<u64, Exception> {
     let mut frame = [0; 32];
     for (bytes, word) in frame.chunks_exact_mut(size).zip(words) {
         bytes.copy_from_slice(&word.to_le_bytes()[..size]);
     }
     let length = words.len() * size;
     let rsp = rsp.wrapping_sub(length as u64);
-    x.write_bytes(rsp, &frame[..length], cpl == 3)
-        .map_err(operand::as_stack)?;
+    x.write_bytes(rsp, &frame[..length], cpl == 3).map_err(operand::as_stack)?;
     Ok(rsp)
 }
 
 /// The instruction pointer must fit the code segment: canonical for 64-bit code, within the limit otherwise.
 pub(super) fn check_offset(code: &Descriptor, offset: u64) -> Result<(), Exception> {
-    let fits = if code.is_long() {
-        is_canonical(offset)
-    } else {
-        offset <= u64::from(code.limit())
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(Exception::general_protection(0))
-    }
+    let fits = if code.is_long() { is_canonical(offset) } else { offset <= u64::from(code.limit()) };
+    if fits { Ok(()) } else { Err(Exception::general_protection(0)) }
 }
 
 /// A 64-bit call gate; CALL may raise privilege and then takes the stack from the TSS.
@@ -148,13 +118,8 @@ fn through_gate(
     let new_cpl = if inner { code.dpl() } else { cpl };
     let loaded = segments::access(x, &code, target & !3 | u16::from(new_cpl))?;
     if call {
-        let top = if inner {
-            deliver::task_stack(x, 4 + 8 * u32::from(new_cpl))?
-        } else {
-            x.state.gpr[RSP]
-        };
-        let [cs, ss] = [segment::CS, segment::SS]
-            .map(|register| u64::from(x.state.segments[register].selector));
+        let top = if inner { deliver::task_stack(x, 4 + 8 * u32::from(new_cpl))? } else { x.state.gpr[RSP] };
+        let [cs, ss] = [segment::CS, segment::SS].map(|register| u64::from(x.state.segments[register].selector));
         let words = [instruction.next_ip(), cs, x.state.gpr[RSP], ss];
         let words = if inner { &words[..] } else { &words[..2] };
         x.state.gpr[RSP] = push_words(x, top, 8, words, new_cpl)?;
@@ -175,32 +140,16 @@ fn gate_target(x: &mut Execution, selector: u16, call: bool) -> Result<Descripto
     let error = segments::error_code(selector);
     let code = segments::fetch(x, selector, Exception::general_protection)?;
     let cpl = x.state.cpl;
-    let level = if call || code.is_conforming() {
-        code.dpl() <= cpl
-    } else {
-        code.dpl() == cpl
-    };
+    let level = if call || code.is_conforming() { code.dpl() <= cpl } else { code.dpl() == cpl };
     if !code.is_code() || !code.is_long() || code.is_big() || !level {
         return Err(Exception::general_protection(error));
     }
-    if code.is_present() {
-        Ok(code)
-    } else {
-        Err(Exception::segment_not_present(error))
-    }
+    if code.is_present() { Ok(code) } else { Err(Exception::segment_not_present(error)) }
 }
 
 /// RETF, to the same or an outer level.
-fn far_return(
-    x: &mut Execution,
-    instruction: &Instruction,
-    size: usize,
-) -> Result<Flow, Exception> {
-    let released = if instruction.op_count() == 1 {
-        u64::from(instruction.immediate16())
-    } else {
-        0
-    };
+fn far_return(x: &mut Execution, instruction: &Instruction, size: usize) -> Result<Flow, Exception> {
+    let released = if instruction.op_count() == 1 { u64::from(instruction.immediate16()) } else { 0 };
     let word = size as u64;
     let rip = operand::peek(x, 0, size)?;
     let selector = operand::peek(x, word, size)? as u16;
@@ -226,22 +175,14 @@ fn far_return(
 }
 
 /// Checks the code segment that RETF or IRET returns to.
-pub(super) fn return_code(
-    x: &mut Execution,
-    selector: u16,
-    rip: u64,
-) -> Result<Descriptor, Exception> {
+pub(super) fn return_code(x: &mut Execution, selector: u16, rip: u64) -> Result<Descriptor, Exception> {
     if segments::is_null(selector) {
         return Err(Exception::general_protection(0));
     }
     let error = segments::error_code(selector);
     let code = segments::fetch(x, selector, Exception::general_protection)?;
     let level = segments::rpl(selector);
-    let matches = if code.is_conforming() {
-        code.dpl() <= level
-    } else {
-        code.dpl() == level
-    };
+    let matches = if code.is_conforming() { code.dpl() <= level } else { code.dpl() == level };
     if !code.is_code() || level < x.state.cpl || !matches || code.is_long() && code.is_big() {
         return Err(Exception::general_protection(error));
     }
@@ -253,19 +194,10 @@ pub(super) fn return_code(
 }
 
 /// Checks and prepares the stack segment that RETF or IRET returns to; null is fine for 64-bit code above ring 3.
-pub(super) fn return_stack(
-    x: &mut Execution,
-    selector: u16,
-    level: u8,
-    long: bool,
-) -> Result<Segment, Exception> {
+pub(super) fn return_stack(x: &mut Execution, selector: u16, level: u8, long: bool) -> Result<Segment, Exception> {
     if segments::is_null(selector) {
         let allowed = long && level < 3 && segments::rpl(selector) == level;
-        return if allowed {
-            Ok(segments::null(selector))
-        } else {
-            Err(Exception::general_protection(0))
-        };
+        return if allowed { Ok(segments::null(selector)) } else { Err(Exception::general_protection(0)) };
     }
     segments::stack_segment(x, selector, level, Exception::general_protection)
 }

@@ -7,8 +7,7 @@ use crate::state::rflags;
 use iced_x86::{Instruction, Mnemonic};
 
 /// What POPF and IRET may always change.
-const FREE: u64 =
-    rflags::ARITHMETIC | rflags::TF | rflags::DF | rflags::NT | rflags::AC | rflags::ID;
+const FREE: u64 = rflags::ARITHMETIC | rflags::TF | rflags::DF | rflags::NT | rflags::AC | rflags::ID;
 
 /// Executes one of them.
 pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exception> {

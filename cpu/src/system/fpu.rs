@@ -24,9 +24,7 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
         Mnemonic::Fxsave | Mnemonic::Fxsave64 => fx_save(x, instruction)?,
         Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => fx_restore(x, instruction)?,
         Mnemonic::Ldmxcsr => load_mxcsr(x, instruction)?,
-        Mnemonic::Stmxcsr => {
-            operand::write(x, instruction, 0, 4, u64::from(field(&x.state.fx, MXCSR)))?
-        }
+        Mnemonic::Stmxcsr => operand::write(x, instruction, 0, 4, u64::from(field(&x.state.fx, MXCSR)))?,
         Mnemonic::Fnstenv => store_environment(x, instruction)?,
         Mnemonic::Fldenv => load_environment(x, instruction)?,
         Mnemonic::Fnsave => save(x, instruction)?,
@@ -39,10 +37,8 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
 /// #UD and #NM as CR0 and CR4 demand.
 fn check_available(x: &Execution, instruction: &Instruction) -> Result<(), Exception> {
     let emulated = x.state.cr0 & control::CR0_EM != 0;
-    if matches!(
-        instruction.mnemonic(),
-        Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr
-    ) && (emulated || x.state.cr4 & control::CR4_OSFXSR == 0)
+    if matches!(instruction.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr)
+        && (emulated || x.state.cr4 & control::CR4_OSFXSR == 0)
     {
         return Err(Exception::invalid_opcode());
     }
@@ -53,12 +49,7 @@ fn check_available(x: &Execution, instruction: &Instruction) -> Result<(), Excep
 }
 
 fn field(area: &FxArea, offset: usize) -> u32 {
-    u32::from_le_bytes([
-        area.0[offset],
-        area.0[offset + 1],
-        area.0[offset + 2],
-        area.0[offset + 3],
-    ])
+    u32::from_le_bytes([area.0[offset], area.0[offset + 1], area.0[offset + 2], area.0[offset + 3]])
 }
 
 fn word(area: &FxArea, offset: usize) -> u16 {
@@ -83,11 +74,7 @@ pub fn canonicalize(area: &mut FxArea) {
 
 fn aligned_operand(x: &Execution, instruction: &Instruction) -> Result<u64, Exception> {
     let linear = x.linear_address(instruction, 0);
-    if linear % 16 == 0 {
-        Ok(linear)
-    } else {
-        Err(Exception::general_protection(0))
-    }
+    if linear % 16 == 0 { Ok(linear) } else { Err(Exception::general_protection(0)) }
 }
 
 fn fx_save(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
@@ -125,15 +112,7 @@ fn load_mxcsr(x: &mut Execution, instruction: &Instruction) -> Result<(), Except
 fn update_summary(area: &mut FxArea) {
     let (control, status) = (word(area, 0), word(area, 2));
     let pending = status & !control & 0x3f != 0;
-    set_word(
-        area,
-        2,
-        if pending {
-            status | 0x8080
-        } else {
-            status & !0x8080
-        },
-    );
+    set_word(area, 2, if pending { status | 0x8080 } else { status & !0x8080 });
 }
 
 /// The 10 bytes of physical register `register`; the image keeps them in stack order.
@@ -147,11 +126,7 @@ fn physical(area: &FxArea, register: u16) -> &[u8] {
 fn full_tags(area: &FxArea) -> u16 {
     (0..8).fold(0, |tags, register| {
         let used = area.0[4] >> register & 1 != 0;
-        let tag = if used {
-            tag_of(physical(area, register))
-        } else {
-            3
-        };
+        let tag = if used { tag_of(physical(area, register)) } else { 3 };
         tags | tag << (2 * register)
     })
 }
@@ -170,9 +145,7 @@ fn tag_of(bytes: &[u8]) -> u16 {
 }
 
 fn abridged_tags(full: u16) -> u8 {
-    (0..8).fold(0, |tags, register| {
-        tags | u8::from(full >> (2 * register) & 3 != 3) << register
-    })
+    (0..8).fold(0, |tags, register| tags | u8::from(full >> (2 * register) & 3 != 3) << register)
 }
 
 /// The environment in its 14- or 28-byte form, and how long it is.
@@ -194,10 +167,7 @@ fn environment(area: &FxArea, wide: bool) -> ([u8; 28], usize) {
 
 fn is_wide(instruction: &Instruction) -> bool {
     use Code::*;
-    matches!(
-        instruction.code(),
-        Fnstenv_m28byte | Fldenv_m28byte | Fnsave_m108byte | Frstor_m108byte
-    )
+    matches!(instruction.code(), Fnstenv_m28byte | Fldenv_m28byte | Fnsave_m108byte | Frstor_m108byte)
 }
 
 /// FNSTENV also masks all exceptions.
@@ -242,17 +212,12 @@ fn save(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
     let mut image = [0; 108];
     image[..length].copy_from_slice(&environment[..length]);
     for slot in 0..8 {
-        image[length + 10 * slot..][..10]
-            .copy_from_slice(&x.state.fx.0[REGISTERS + 16 * slot..][..10]);
+        image[length + 10 * slot..][..10].copy_from_slice(&x.state.fx.0[REGISTERS + 16 * slot..][..10]);
     }
     operand::write_bytes(x, instruction, 0, &image[..length + 80])?;
     // TOP becomes 0: register 0 is then ST(0).
     let old = x.state.fx;
-    set_environment(
-        &mut x.state.fx,
-        &[0x7f, 3, 0, 0, EMPTY_TAGS as u8, (EMPTY_TAGS >> 8) as u8],
-        false,
-    );
+    set_environment(&mut x.state.fx, &[0x7f, 3, 0, 0, EMPTY_TAGS as u8, (EMPTY_TAGS >> 8) as u8], false);
     for register in 0..8 {
         let bytes = physical(&old, register);
         x.state.fx.0[REGISTERS + 16 * usize::from(register)..][..10].copy_from_slice(bytes);
@@ -267,8 +232,7 @@ fn restore(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception
     operand::read_bytes(x, instruction, 0, &mut image[..length + 80])?;
     set_environment(&mut x.state.fx, &image, wide);
     for slot in 0..8 {
-        x.state.fx.0[REGISTERS + 16 * slot..][..10]
-            .copy_from_slice(&image[length + 10 * slot..][..10]);
+        x.state.fx.0[REGISTERS + 16 * slot..][..10].copy_from_slice(&image[length + 10 * slot..][..10]);
     }
     Ok(())
 }
@@ -288,8 +252,7 @@ pub fn masked_move(x: &mut Execution, instruction: &Instruction) -> Result<Flow,
     if !wide {
         check_pending(x)?;
     }
-    let [data, mask] =
-        [1, 2].map(|index| vector(&x.state.fx, instruction.op_register(index).number(), wide));
+    let [data, mask] = [1, 2].map(|index| vector(&x.state.fx, instruction.op_register(index).number(), wide));
     let linear = x.linear_address(instruction, 0);
     store_masked(x, linear, &data[..length], &mask[..length])?;
     if !wide {
@@ -299,11 +262,7 @@ pub fn masked_move(x: &mut Execution, instruction: &Instruction) -> Result<Flow,
 }
 
 fn check_pending(x: &Execution) -> Result<(), Exception> {
-    if word(&x.state.fx, 2) & 0x80 != 0 {
-        Err(Exception::x87_floating_point())
-    } else {
-        Ok(())
-    }
+    if word(&x.state.fx, 2) & 0x80 != 0 { Err(Exception::x87_floating_point()) } else { Ok(()) }
 }
 
 fn vector(area: &FxArea, number: usize, wide: bool) -> [u8; 16] {
@@ -323,17 +282,9 @@ fn store_masked(x: &mut Execution, linear: u64, data: &[u8], mask: &[u8]) -> Res
     };
     let last = (0..mask.len()).rfind(chosen).unwrap_or(first);
     let user = x.user();
-    x.probe(
-        linear.wrapping_add(first as u64),
-        last - first + 1,
-        crate::paging::Access::write(user),
-    )?;
+    x.probe(linear.wrapping_add(first as u64), last - first + 1, crate::paging::Access::write(user))?;
     for index in (first..=last).filter(chosen) {
-        x.write_bytes(
-            linear.wrapping_add(index as u64),
-            &data[index..=index],
-            user,
-        )?;
+        x.write_bytes(linear.wrapping_add(index as u64), &data[index..=index], user)?;
     }
     Ok(())
 }
@@ -342,8 +293,7 @@ fn store_masked(x: &mut Execution, linear: u64, data: &[u8], mask: &[u8]) -> Res
 fn enter_mmx(area: &mut FxArea) {
     let old = *area;
     for register in 0..8 {
-        area.0[REGISTERS + 16 * usize::from(register)..][..10]
-            .copy_from_slice(physical(&old, register));
+        area.0[REGISTERS + 16 * usize::from(register)..][..10].copy_from_slice(physical(&old, register));
     }
     let status = word(area, 2) & !0x3800;
     set_word(area, 2, status);

@@ -22,15 +22,9 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
         Out_imm8_EAX | Out_DX_EAX => (false, 4),
         _ => return Err(Exception::invalid_opcode()),
     };
-    let immediate = matches!(
-        instruction.code(),
-        In_AL_imm8 | In_AX_imm8 | In_EAX_imm8 | Out_imm8_AL | Out_imm8_AX | Out_imm8_EAX
-    );
-    let port = if immediate {
-        u16::from(instruction.immediate8())
-    } else {
-        x.state.gpr[gpr::RDX] as u16
-    };
+    let immediate =
+        matches!(instruction.code(), In_AL_imm8 | In_AX_imm8 | In_EAX_imm8 | Out_imm8_AL | Out_imm8_AX | Out_imm8_EAX);
+    let port = if immediate { u16::from(instruction.immediate8()) } else { x.state.gpr[gpr::RDX] as u16 };
     check(x, port, size)?;
     if input {
         let value = u64::from(read(x, port, size));
@@ -56,11 +50,7 @@ pub fn read(x: &mut Execution, port: u16, size: u8) -> u32 {
 /// Writes a port of the board; bits above `size` bytes are cleared first.
 pub fn write(x: &mut Execution, port: u16, size: u8, value: u32) {
     x.device = true;
-    let value = if size == 4 {
-        value
-    } else {
-        value & ((1 << (8 * size)) - 1)
-    };
+    let value = if size == 4 { value } else { value & ((1 << (8 * size)) - 1) };
     x.bus.port_write(x.now, port, size, value);
 }
 
@@ -83,9 +73,5 @@ pub fn check(x: &mut Execution, port: u16, size: u8) -> Result<(), Exception> {
         return Err(refused);
     }
     let bits = x.read_system(task.base.wrapping_add(byte), 2)? >> (port % 8);
-    if bits & ((1 << size) - 1) == 0 {
-        Ok(())
-    } else {
-        Err(refused)
-    }
+    if bits & ((1 << size) - 1) == 0 { Ok(()) } else { Err(refused) }
 }

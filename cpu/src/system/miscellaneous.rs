@@ -28,9 +28,7 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
             return Ok(Flow::Halt);
         }
         // Caches and the TLB are invisible: only the right to ask is checked.
-        Mnemonic::Invd | Mnemonic::Wbinvd | Mnemonic::Wbnoinvd | Mnemonic::Invlpg => {
-            operand::require_ring_0(x)?
-        }
+        Mnemonic::Invd | Mnemonic::Wbinvd | Mnemonic::Wbnoinvd | Mnemonic::Invlpg => operand::require_ring_0(x)?,
         // CLFLUSH is checked like a load of a byte.
         Mnemonic::Clflush => {
             let linear = x.linear_address(instruction, 0);

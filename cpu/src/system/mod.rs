@@ -22,6 +22,8 @@ mod stack;
 mod strings;
 mod system_call;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use crate::exception::Exception;
 use crate::execution::Execution;
@@ -101,11 +103,7 @@ pub fn execute(
     result
 }
 
-fn execute_single(
-    x: &mut Execution,
-    instruction: &Instruction,
-    family: Family,
-) -> Result<Executed, Exception> {
+fn execute_single(x: &mut Execution, instruction: &Instruction, family: Family) -> Result<Executed, Exception> {
     let flow = match family {
         Family::BitTest => bit_test::execute(x, instruction),
         Family::Branch => branches::execute(x, instruction),
@@ -138,20 +136,16 @@ pub fn handles(instruction: &Instruction) -> bool {
 fn family(instruction: &Instruction) -> Option<Family> {
     use Mnemonic::*;
     Some(match instruction.mnemonic() {
-        Movsb | Movsw | Movsq | Stosb | Stosw | Stosd | Stosq | Lodsb | Lodsw | Lodsd | Lodsq
-        | Scasb | Scasw | Scasd | Scasq | Cmpsb | Cmpsw | Cmpsq | Insb | Insw | Insd | Outsb
-        | Outsw | Outsd => Family::String,
+        Movsb | Movsw | Movsq | Stosb | Stosw | Stosd | Stosq | Lodsb | Lodsw | Lodsd | Lodsq | Scasb | Scasw
+        | Scasd | Scasq | Cmpsb | Cmpsw | Cmpsq | Insb | Insw | Insd | Outsb | Outsw | Outsd => Family::String,
         Movsd | Cmpsd => {
-            return instruction
-                .is_string_instruction()
-                .then_some(Family::String);
+            return instruction.is_string_instruction().then_some(Family::String);
         }
         Mov => return mov_family(instruction),
         Push | Pop => return push_family(instruction),
         Enter => Family::Stack,
         Call | Jmp => {
-            return (instruction.is_call_far_indirect() || instruction.is_jmp_far_indirect())
-                .then_some(Family::Far);
+            return (instruction.is_call_far_indirect() || instruction.is_jmp_far_indirect()).then_some(Family::Far);
         }
         Retf => Family::Far,
         Bt | Bts | Btr | Btc => {
@@ -162,17 +156,14 @@ fn family(instruction: &Instruction) -> Option<Family> {
         Cli | Sti | Int | Int1 | Int3 | Into | Iret | Iretd | Iretq => Family::Interrupt,
         Syscall | Sysret | Sysretq | Sysenter | Sysexit | Sysexitq | Swapgs => Family::SystemCall,
         Lss | Lfs | Lgs => Family::SegmentMove,
-        Lgdt | Lidt | Sgdt | Sidt | Lldt | Ltr | Sldt | Str | Lar | Lsl | Verr | Verw => {
-            Family::Table
-        }
+        Lgdt | Lidt | Sgdt | Sidt | Lldt | Ltr | Sldt | Str | Lar | Lsl | Verr | Verw => Family::Table,
         Smsw | Lmsw | Clts => Family::Control,
         Rdmsr | Wrmsr => Family::Msr,
         In | Out => Family::Io,
-        Fxsave | Fxsave64 | Fxrstor | Fxrstor64 | Fnsave | Frstor | Fnstenv | Fldenv | Ldmxcsr
-        | Stmxcsr => Family::Fpu,
+        Fxsave | Fxsave64 | Fxrstor | Fxrstor64 | Fnsave | Frstor | Fnstenv | Fldenv | Ldmxcsr | Stmxcsr => Family::Fpu,
         Maskmovdqu | Maskmovq => Family::MaskedMove,
-        Cpuid | Rdtsc | Rdtscp | Rdpmc | Hlt | Invd | Wbinvd | Wbnoinvd | Invlpg | Clflush
-        | Xlatb | Rdsspd | Rdsspq | Ud0 | Ud1 | Ud2 | Rsm | Monitor | Mwait => {
+        Cpuid | Rdtsc | Rdtscp | Rdpmc | Hlt | Invd | Wbinvd | Wbnoinvd | Invlpg | Clflush | Xlatb | Rdsspd
+        | Rdsspq | Cldemote | Prefetchwt1 | Prefetchit0 | Prefetchit1 | Ud0 | Ud1 | Ud2 | Rsm | Monitor | Mwait => {
             Family::Miscellaneous
         }
         _ => return None,
@@ -182,8 +173,9 @@ fn family(instruction: &Instruction) -> Option<Family> {
 fn mov_family(instruction: &Instruction) -> Option<Family> {
     use iced_x86::Code::*;
     match instruction.code() {
-        Mov_r32_cr | Mov_r64_cr | Mov_cr_r32 | Mov_cr_r64 | Mov_r32_dr | Mov_r64_dr
-        | Mov_dr_r32 | Mov_dr_r64 => Some(Family::Control),
+        Mov_r32_cr | Mov_r64_cr | Mov_cr_r32 | Mov_cr_r64 | Mov_r32_dr | Mov_r64_dr | Mov_dr_r32 | Mov_dr_r64 => {
+            Some(Family::Control)
+        }
         code => segment_moves::is_move(code).then_some(Family::SegmentMove),
     }
 }

@@ -11,13 +11,10 @@ use iced_x86::{Instruction, Mnemonic};
 
 /// EFER.AIBRSE, automatic IBRS: accepted, there is nothing to restrict.
 const EFER_AUTOMATIC_IBRS: u64 = 1 << 21;
-const EFER_WRITABLE: u64 =
-    control::EFER_SCE | control::EFER_LME | control::EFER_NXE | EFER_AUTOMATIC_IBRS;
+const EFER_WRITABLE: u64 = control::EFER_SCE | control::EFER_LME | control::EFER_NXE | EFER_AUTOMATIC_IBRS;
 /// Eight variable ranges, fixed ranges, write-combining.
 const MTRR_CAPABILITIES: u64 = 0x508;
-const MTRR_FIXED: [u32; 11] = [
-    0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f,
-];
+const MTRR_FIXED: [u32; 11] = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];
 /// What the microcode of the modelled part calls itself.
 const PATCH_LEVEL: u64 = 0x0b00_ffff;
 
@@ -155,9 +152,7 @@ fn write(x: &mut Execution, register: u32, value: u64) -> Option<()> {
 /// What a register of ours takes of a value; `None` is #GP.
 fn accepted(register: u32, value: u64) -> Option<u64> {
     let valid = match register {
-        0x175 | 0x176 | 0xc000_0082 | 0xc000_0083 | 0xc000_0100..=0xc000_0102 => {
-            is_canonical(value)
-        }
+        0x175 | 0x176 | 0xc000_0082 | 0xc000_0083 | 0xc000_0100..=0xc000_0102 => is_canonical(value),
         0x277 => value.to_le_bytes().into_iter().all(is_page_type),
         0x2ff => value & !0xcff == 0 && is_range_type(value as u8),
         0x200..=0x20f if register % 2 == 0 => {
@@ -185,8 +180,7 @@ fn is_page_type(kind: u8) -> bool {
 /// LMA follows CR0.PG; LME may not change while paging is on.
 fn write_efer(state: &mut State, value: u64) -> Option<()> {
     let value = value & !control::EFER_LMA;
-    let changes_mode =
-        (value ^ state.efer) & control::EFER_LME != 0 && state.cr0 & control::CR0_PG != 0;
+    let changes_mode = (value ^ state.efer) & control::EFER_LME != 0 && state.cr0 & control::CR0_PG != 0;
     if value & !EFER_WRITABLE != 0 || changes_mode {
         return None;
     }

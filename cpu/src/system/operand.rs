@@ -10,19 +10,11 @@ use iced_x86::{Instruction, OpKind, Register};
 
 /// What a non-canonical address raises where the stack segment is used.
 pub fn as_stack(exception: Exception) -> Exception {
-    if exception == Exception::general_protection(0) {
-        Exception::stack(0)
-    } else {
-        exception
-    }
+    if exception == Exception::general_protection(0) { Exception::stack(0) } else { exception }
 }
 
 fn by_segment(instruction: &Instruction, exception: Exception) -> Exception {
-    if instruction.memory_segment() == Register::SS {
-        as_stack(exception)
-    } else {
-        exception
-    }
+    if instruction.memory_segment() == Register::SS { as_stack(exception) } else { exception }
 }
 
 /// Whether the operand is in memory.
@@ -31,12 +23,7 @@ pub fn is_memory(instruction: &Instruction, operand: u32) -> bool {
 }
 
 /// Reads a register or `size` bytes of memory, zero-extended.
-pub fn read(
-    x: &mut Execution,
-    instruction: &Instruction,
-    operand: u32,
-    size: usize,
-) -> Result<u64, Exception> {
+pub fn read(x: &mut Execution, instruction: &Instruction, operand: u32, size: usize) -> Result<u64, Exception> {
     if is_memory(instruction, operand) {
         let linear = x.linear_address(instruction, operand);
         read_at(x, instruction, linear, size)
@@ -63,36 +50,20 @@ pub fn write(
 }
 
 /// The linear address `delta` bytes from a memory operand, wrapped to the instruction's address size.
-pub fn address_with_delta(
-    x: &Execution,
-    instruction: &Instruction,
-    operand: u32,
-    delta: i64,
-) -> u64 {
+pub fn address_with_delta(x: &Execution, instruction: &Instruction, operand: u32, delta: i64) -> u64 {
     let offset = instruction
         .virtual_address(operand, 0, |register, _, _| {
-            Some(if register.is_segment_register() {
-                0
-            } else {
-                x.register(register)
-            })
+            Some(if register.is_segment_register() { 0 } else { x.register(register) })
         })
         .expect("every register of an address is known")
         .wrapping_add_signed(delta);
-    let narrow = [instruction.memory_base(), instruction.memory_index()]
-        .iter()
-        .any(|r| r.is_gpr32());
+    let narrow = [instruction.memory_base(), instruction.memory_index()].iter().any(|r| r.is_gpr32());
     let offset = if narrow { offset & 0xffff_ffff } else { offset };
     offset.wrapping_add(x.register(instruction.memory_segment()))
 }
 
 /// Reads memory at an address derived from the instruction's memory operand.
-pub fn read_at(
-    x: &mut Execution,
-    instruction: &Instruction,
-    linear: u64,
-    size: usize,
-) -> Result<u64, Exception> {
+pub fn read_at(x: &mut Execution, instruction: &Instruction, linear: u64, size: usize) -> Result<u64, Exception> {
     x.read(linear, size).map_err(|e| by_segment(instruction, e))
 }
 
@@ -104,8 +75,7 @@ pub fn write_at(
     size: usize,
     value: u64,
 ) -> Result<(), Exception> {
-    x.write(linear, size, value)
-        .map_err(|e| by_segment(instruction, e))
+    x.write(linear, size, value).map_err(|e| by_segment(instruction, e))
 }
 
 /// Reads the bytes of a memory operand.
@@ -117,21 +87,14 @@ pub fn read_bytes(
 ) -> Result<(), Exception> {
     let linear = x.linear_address(instruction, operand);
     let user = x.user();
-    x.read_bytes(linear, bytes, user)
-        .map_err(|e| by_segment(instruction, e))
+    x.read_bytes(linear, bytes, user).map_err(|e| by_segment(instruction, e))
 }
 
 /// Writes the bytes of a memory operand.
-pub fn write_bytes(
-    x: &mut Execution,
-    instruction: &Instruction,
-    operand: u32,
-    bytes: &[u8],
-) -> Result<(), Exception> {
+pub fn write_bytes(x: &mut Execution, instruction: &Instruction, operand: u32, bytes: &[u8]) -> Result<(), Exception> {
     let linear = x.linear_address(instruction, operand);
     let user = x.user();
-    x.write_bytes(linear, bytes, user)
-        .map_err(|e| by_segment(instruction, e))
+    x.write_bytes(linear, bytes, user).map_err(|e| by_segment(instruction, e))
 }
 
 /// Pushes a value of 2, 4 or 8 bytes.
@@ -155,9 +118,5 @@ pub fn drop(x: &mut Execution, bytes: u64) {
 
 /// #GP(0) unless at privilege level 0.
 pub fn require_ring_0(x: &Execution) -> Result<(), Exception> {
-    if x.state.cpl == 0 {
-        Ok(())
-    } else {
-        Err(Exception::general_protection(0))
-    }
+    if x.state.cpl == 0 { Ok(()) } else { Err(Exception::general_protection(0)) }
 }

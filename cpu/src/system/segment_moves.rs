@@ -32,30 +32,18 @@ pub fn is_move(code: Code) -> bool {
     use Code::*;
     matches!(
         code,
-        Mov_Sreg_rm16
-            | Mov_Sreg_r32m16
-            | Mov_Sreg_r64m16
-            | Mov_rm16_Sreg
-            | Mov_r32m16_Sreg
-            | Mov_r64m16_Sreg
+        Mov_Sreg_rm16 | Mov_Sreg_r32m16 | Mov_Sreg_r64m16 | Mov_rm16_Sreg | Mov_r32m16_Sreg | Mov_r64m16_Sreg
     )
 }
 
 /// Whether this PUSH or POP concerns a segment register.
 pub fn is_stack(code: Code) -> bool {
     use Code::*;
-    matches!(
-        code,
-        Pushq_FS | Pushq_GS | Pushw_FS | Pushw_GS | Popq_FS | Popq_GS | Popw_FS | Popw_GS
-    )
+    matches!(code, Pushq_FS | Pushq_GS | Pushw_FS | Pushw_GS | Popq_FS | Popq_GS | Popw_FS | Popw_GS)
 }
 
 fn index(register: Register) -> Result<usize, Exception> {
-    if register.is_segment_register() {
-        Ok(register.number())
-    } else {
-        Err(Exception::invalid_opcode())
-    }
+    if register.is_segment_register() { Ok(register.number()) } else { Err(Exception::invalid_opcode()) }
 }
 
 fn selector(x: &Execution, register: Register) -> Result<u16, Exception> {

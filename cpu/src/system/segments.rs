@@ -74,23 +74,14 @@ impl Descriptor {
     /// Byte limit with granularity applied.
     pub fn limit(&self) -> u32 {
         let limit = (self.low & 0xffff | self.low >> 32 & 0xf_0000) as u32;
-        if self.low >> 55 & 1 != 0 {
-            limit << 12 | 0xfff
-        } else {
-            limit
-        }
+        if self.low >> 55 & 1 != 0 { limit << 12 | 0xfff } else { limit }
     }
 
     /// The hidden part this makes, under the given visible selector.
     pub fn segment(&self, selector: u16) -> Segment {
         let base = self.low >> 16 & 0xff_ffff | self.low >> 32 & 0xff00_0000 | self.high << 32;
         let attributes = (self.low >> 40 & 0xff | self.low >> 44 & 0xf00) as u16;
-        Segment {
-            base,
-            limit: self.limit(),
-            attributes,
-            selector,
-        }
+        Segment { base, limit: self.limit(), attributes, selector }
     }
 
     /// Target selector of a gate.
@@ -131,11 +122,7 @@ pub fn fetch(x: &mut Execution, selector: u16, raise: Raise) -> Result<Descripto
     }
     let address = base.wrapping_add(u64::from(offset));
     let low = x.read_system(address, 8)?;
-    let mut descriptor = Descriptor {
-        address,
-        low,
-        high: 0,
-    };
+    let mut descriptor = Descriptor { address, low, high: 0 };
     if !descriptor.is_user() {
         if offset + 15 > limit {
             return Err(raise(error_code(selector)));
@@ -157,11 +144,7 @@ fn table_of(x: &Execution, selector: u16, raise: Raise) -> Result<(u64, u32), Ex
 }
 
 /// Sets the accessed bit in the table, if it is clear, and returns the hidden part with it.
-pub fn access(
-    x: &mut Execution,
-    descriptor: &Descriptor,
-    selector: u16,
-) -> Result<Segment, Exception> {
+pub fn access(x: &mut Execution, descriptor: &Descriptor, selector: u16) -> Result<Segment, Exception> {
     if descriptor.kind() & 1 == 0 {
         let byte = descriptor.low >> 40 & 0xff | 1;
         x.write_system(descriptor.address.wrapping_add(5), 1, byte)?;
@@ -173,22 +156,14 @@ pub fn access(
 
 /// A null segment register: no base, no rights (CPUID 8000_0021h EAX bit 6 promises the cleared base).
 pub fn null(selector: u16) -> Segment {
-    Segment {
-        selector,
-        ..Segment::default()
-    }
+    Segment { selector, ..Segment::default() }
 }
 
 /// Checks and prepares a stack segment for privilege level `cpl`.
 ///
 /// # Errors
 /// `raise`, #SS when not present, #PF.
-pub fn stack_segment(
-    x: &mut Execution,
-    selector: u16,
-    cpl: u8,
-    raise: Raise,
-) -> Result<Segment, Exception> {
+pub fn stack_segment(x: &mut Execution, selector: u16, cpl: u8, raise: Raise) -> Result<Segment, Exception> {
     let error = error_code(selector);
     let descriptor = fetch(x, selector, raise)?;
     if rpl(selector) != cpl || !descriptor.is_writable_data() || descriptor.dpl() != cpl {
@@ -205,11 +180,7 @@ pub fn stack_segment(
 /// # Errors
 /// #GP, #NP, #SS, #PF; the register is then unchanged.
 pub fn load(x: &mut Execution, register: usize, selector: u16) -> Result<(), Exception> {
-    let loaded = if register == segment::SS {
-        load_stack(x, selector)?
-    } else {
-        load_data(x, selector)?
-    };
+    let loaded = if register == segment::SS { load_stack(x, selector)? } else { load_data(x, selector)? };
     x.state.segments[register] = loaded;
     Ok(())
 }
@@ -217,11 +188,7 @@ pub fn load(x: &mut Execution, register: usize, selector: u16) -> Result<(), Exc
 fn load_stack(x: &mut Execution, selector: u16) -> Result<Segment, Exception> {
     if is_null(selector) {
         let allowed = x.state.is_long() && x.state.cpl < 3 && rpl(selector) == x.state.cpl;
-        return if allowed {
-            Ok(null(selector))
-        } else {
-            Err(Exception::general_protection(0))
-        };
+        return if allowed { Ok(null(selector)) } else { Err(Exception::general_protection(0)) };
     }
     stack_segment(x, selector, x.state.cpl, Exception::general_protection)
 }
@@ -232,8 +199,7 @@ fn load_data(x: &mut Execution, selector: u16) -> Result<Segment, Exception> {
     }
     let error = error_code(selector);
     let descriptor = fetch(x, selector, Exception::general_protection)?;
-    let privileged =
-        !descriptor.is_conforming() && descriptor.dpl() < x.state.cpl.max(rpl(selector));
+    let privileged = !descriptor.is_conforming() && descriptor.dpl() < x.state.cpl.max(rpl(selector));
     if !descriptor.is_readable() || privileged {
         return Err(Exception::general_protection(error));
     }
@@ -257,20 +223,10 @@ pub fn drop_inner(x: &mut Execution) {
 /// Flat code as SYSCALL, SYSRET and far transfers in 64-bit mode set it: `long` 64-bit, otherwise 32-bit.
 pub fn flat_code(selector: u16, dpl: u8, long: bool) -> Segment {
     let size = if long { Segment::LONG } else { Segment::BIG };
-    Segment {
-        base: 0,
-        limit: u32::MAX,
-        attributes: 0x89b | size | u16::from(dpl) << 5,
-        selector,
-    }
+    Segment { base: 0, limit: u32::MAX, attributes: 0x89b | size | u16::from(dpl) << 5, selector }
 }
 
 /// Flat writable data.
 pub fn flat_data(selector: u16, dpl: u8) -> Segment {
-    Segment {
-        base: 0,
-        limit: u32::MAX,
-        attributes: 0xc93 | u16::from(dpl) << 5,
-        selector,
-    }
+    Segment { base: 0, limit: u32::MAX, attributes: 0xc93 | u16::from(dpl) << 5, selector }
 }

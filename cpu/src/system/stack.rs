@@ -52,24 +52,17 @@ fn enter(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> 
     let frame = old_rsp.wrapping_sub(word);
     let bottom = frame.wrapping_sub(level * word).wrapping_sub(locals);
     let user = x.user();
-    x.probe(bottom, 1, Access::write(user))
-        .map_err(operand::as_stack)?;
+    x.probe(bottom, 1, Access::write(user)).map_err(operand::as_stack)?;
     x.write(frame, size, old_rbp).map_err(operand::as_stack)?;
     for index in 1..=level {
         let value = if index == level {
             frame
         } else {
-            x.read(old_rbp.wrapping_sub(index * word), size)
-                .map_err(operand::as_stack)?
+            x.read(old_rbp.wrapping_sub(index * word), size).map_err(operand::as_stack)?
         };
-        x.write(frame.wrapping_sub(index * word), size, value)
-            .map_err(operand::as_stack)?;
+        x.write(frame.wrapping_sub(index * word), size, value).map_err(operand::as_stack)?;
     }
-    x.state.gpr[RBP] = if size == 2 {
-        old_rbp & !0xffff | frame & 0xffff
-    } else {
-        frame
-    };
+    x.state.gpr[RBP] = if size == 2 { old_rbp & !0xffff | frame & 0xffff } else { frame };
     x.state.gpr[RSP] = bottom;
     Ok(())
 }

@@ -29,11 +29,7 @@ fn call(x: &mut Execution, next: u64) -> Result<Flow, Exception> {
     let state = &mut *x.state;
     state.gpr[RCX] = next;
     state.gpr[R11] = state.rflags & !rflags::RF;
-    state.rip = if state.is_long() {
-        state.lstar
-    } else {
-        state.cstar
-    };
+    state.rip = if state.is_long() { state.lstar } else { state.cstar };
     let selector = (state.star >> 32) as u16 & 0xfffc;
     state.segments[segment::CS] = segments::flat_code(selector, 0, true);
     state.segments[segment::SS] = segments::flat_data(selector.wrapping_add(8), 0);
@@ -50,18 +46,10 @@ fn system_return(x: &mut Execution, long: bool) -> Result<Flow, Exception> {
     operand::require_ring_0(x)?;
     let state = &mut *x.state;
     let base = (state.star >> 48) as u16;
-    let selector = if long {
-        base.wrapping_add(16) | 3
-    } else {
-        base | 3
-    };
+    let selector = if long { base.wrapping_add(16) | 3 } else { base | 3 };
     state.segments[segment::CS] = segments::flat_code(selector, 3, long);
     state.segments[segment::SS].selector = base.wrapping_add(8);
-    state.rip = if long {
-        state.gpr[RCX]
-    } else {
-        state.gpr[RCX] & 0xffff_ffff
-    };
+    state.rip = if long { state.gpr[RCX] } else { state.gpr[RCX] & 0xffff_ffff };
     state.rflags = state.gpr[R11] & RETURNED & !rflags::RF | rflags::FIXED;
     state.cpl = 3;
     Ok(Flow::Jump)
@@ -70,9 +58,6 @@ fn system_return(x: &mut Execution, long: bool) -> Result<Flow, Exception> {
 fn swap_gs(x: &mut Execution) -> Result<Flow, Exception> {
     operand::require_ring_0(x)?;
     let state = &mut *x.state;
-    std::mem::swap(
-        &mut state.segments[segment::GS].base,
-        &mut state.kernel_gs_base,
-    );
+    std::mem::swap(&mut state.segments[segment::GS].base, &mut state.kernel_gs_base);
     Ok(Flow::Next)
 }

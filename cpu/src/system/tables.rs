@@ -45,17 +45,10 @@ fn load_table(x: &mut Execution, instruction: &Instruction) -> Result<TableRegis
     if !is_canonical(base) {
         return Err(Exception::general_protection(0));
     }
-    Ok(TableRegister {
-        base,
-        limit: u16::from_le_bytes([l0, l1]),
-    })
+    Ok(TableRegister { base, limit: u16::from_le_bytes([l0, l1]) })
 }
 
-fn store_table(
-    x: &mut Execution,
-    instruction: &Instruction,
-    table: TableRegister,
-) -> Result<(), Exception> {
+fn store_table(x: &mut Execution, instruction: &Instruction, table: TableRegister) -> Result<(), Exception> {
     let mut bytes = [0; 10];
     bytes[..2].copy_from_slice(&table.limit.to_le_bytes());
     bytes[2..].copy_from_slice(&table.base.to_le_bytes());
@@ -64,9 +57,7 @@ fn store_table(
 
 /// Fetches a system descriptor of type `kind` from the GDT.
 fn system_descriptor(x: &mut Execution, selector: u16, kind: u8) -> Result<Descriptor, Exception> {
-    let refused = Err(Exception::general_protection(segments::error_code(
-        selector,
-    )));
+    let refused = Err(Exception::general_protection(segments::error_code(selector)));
     if selector & 4 != 0 {
         return refused;
     }
@@ -75,15 +66,9 @@ fn system_descriptor(x: &mut Execution, selector: u16, kind: u8) -> Result<Descr
         return refused;
     }
     if !found.is_present() {
-        return Err(Exception::segment_not_present(segments::error_code(
-            selector,
-        )));
+        return Err(Exception::segment_not_present(segments::error_code(selector)));
     }
-    if is_canonical(found.segment(selector).base) {
-        Ok(found)
-    } else {
-        refused
-    }
+    if is_canonical(found.segment(selector).base) { Ok(found) } else { refused }
 }
 
 fn load_local(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
@@ -120,14 +105,12 @@ fn visible(x: &mut Execution, selector: u16) -> Result<Option<Descriptor>, Excep
         Err(fault) if fault.address.is_some() => return Err(fault),
         Err(_) => return Ok(None),
     };
-    let privileged =
-        !found.is_conforming() && found.dpl() < x.state.cpl.max(segments::rpl(selector));
+    let privileged = !found.is_conforming() && found.dpl() < x.state.cpl.max(segments::rpl(selector));
     Ok((!privileged).then_some(found))
 }
 
 fn access_rights(found: &Descriptor) -> Option<u64> {
-    let shown =
-        found.is_user() || matches!(found.kind(), LDT | AVAILABLE_TSS | BUSY_TSS | CALL_GATE);
+    let shown = found.is_user() || matches!(found.kind(), LDT | AVAILABLE_TSS | BUSY_TSS | CALL_GATE);
     shown.then_some(found.low >> 32 & ACCESS_RIGHTS)
 }
 
@@ -151,11 +134,7 @@ fn answer(
     Ok(())
 }
 
-fn verify(
-    x: &mut Execution,
-    instruction: &Instruction,
-    question: fn(&Descriptor) -> bool,
-) -> Result<(), Exception> {
+fn verify(x: &mut Execution, instruction: &Instruction, question: fn(&Descriptor) -> bool) -> Result<(), Exception> {
     let selector = operand::read(x, instruction, 0, 2)? as u16;
     let allowed = visible(x, selector)?.is_some_and(|found| question(&found));
     set_zero_flag(x, allowed);

@@ -1,0 +1,210 @@
+//! Iterations done at once: whole elements within a page of RAM, or a single one where anything is out of the ordinary.
+
+use super::elements::{PIECE, accumulator, copy, fill, is_ram, little_endian, subtraction_flags};
+use super::{Kind, Operation, Span};
+use crate::exception::Exception;
+use crate::execution::Execution;
+use crate::memory::PAGE;
+use crate::paging::{self, Access, Translation};
+use crate::state::gpr::{RAX, RDI, RDX, RSI};
+use crate::system::{io, operand};
+
+impl Operation {
+    /// Executes at least one and at most `limit` iterations.
+    pub(super) fn span(&mut self, x: &mut Execution, length: u64, limit: u64) -> Result<Span, Exception> {
+        match self.kind {
+            Kind::Move => self.move_span(x, length, limit),
+            Kind::Store => self.store_span(x, length, limit),
+            Kind::Load => self.load_span(x, limit),
+            Kind::Scan | Kind::Compare => self.compare_span(x, limit),
+            Kind::Input => self.input(x),
+            Kind::Output => self.output(x),
+        }
+    }
+
+    /// How many whole elements lie between an address and the end of its page, without wrapping an index; 0 also
+    /// when going backward: then one at a time.
+    fn room(&self, linear: u64, index: u64) -> u64 {
+        if self.backward {
+            return 0;
+        }
+        let in_page = (PAGE - linear % PAGE) / self.size as u64;
+        if self.mask == u64::MAX { in_page } else { in_page.min((self.mask - index) / self.size as u64) }
+    }
+
+    fn crosses(&self, linear: u64) -> bool {
+        linear % PAGE + self.size as u64 > PAGE
+    }
+
+    /// Translates the source; a non-canonical address in SS is #SS.
+    fn walk_source(&self, x: &mut Execution, linear: u64) -> Result<Translation, Exception> {
+        let access = Access::read(x.user());
+        paging::walk(x.memory, x.state, linear, access).map_err(|e| self.by_segment(e))
+    }
+
+    fn by_segment(&self, exception: Exception) -> Exception {
+        if self.source_stack { operand::as_stack(exception) } else { exception }
+    }
+
+    fn move_span(&mut self, x: &mut Execution, length: u64, limit: u64) -> Result<Span, Exception> {
+        let (from, to) = (self.source(x), self.destination(x));
+        if self.crosses(from) || self.crosses(to) {
+            return self.move_across(x, from, to);
+        }
+        let source = self.walk_source(x, from)?;
+        let access = Access::write(x.user());
+        let destination = paging::walk(x.memory, x.state, to, access)?;
+        if !is_ram(x, &source) || !is_ram(x, &destination) {
+            let mut bytes = [0; 8];
+            x.read_physical(source.physical, &mut bytes[..self.size]);
+            x.write_physical(destination.physical, &bytes[..self.size]);
+            return Ok(Span { pause: true, ..Span::of(1) });
+        }
+        let room = self.room(from, x.state.gpr[RSI] & self.mask).min(self.room(to, x.state.gpr[RDI] & self.mask));
+        let pause = self.is_fragile(x, length, &[&source, &destination], destination.physical);
+        let iterations = if pause { 1 } else { limit.min(room).max(1) };
+        copy(x, source.physical, destination.physical, iterations as usize * self.size, self.size);
+        Ok(Span { pause, ..Span::of(iterations) })
+    }
+
+    /// Whether stores to this page could change what later iterations see of code or tables.
+    fn is_fragile(&mut self, x: &mut Execution, length: u64, used: &[&Translation], physical: u64) -> bool {
+        let in_use = |t: &&Translation| t.entries[..t.depth].iter().any(|entry| entry / PAGE == physical / PAGE);
+        self.repeated && (used.iter().any(in_use) || self.fragile.contains(x, length, physical))
+    }
+
+    /// One element that crosses a page.
+    fn move_across(&self, x: &mut Execution, from: u64, to: u64) -> Result<Span, Exception> {
+        let user = x.user();
+        let mut bytes = [0; 8];
+        let bytes = &mut bytes[..self.size];
+        x.probe(from, self.size, Access::read(user)).map_err(|e| self.by_segment(e))?;
+        x.probe(to, self.size, Access::write(user))?;
+        x.read_bytes(from, bytes, user).map_err(|e| self.by_segment(e))?;
+        x.write_bytes(to, bytes, user)?;
+        Ok(Span { pause: true, ..Span::of(1) })
+    }
+
+    fn store_span(&mut self, x: &mut Execution, length: u64, limit: u64) -> Result<Span, Exception> {
+        let to = self.destination(x);
+        let element = x.state.gpr[RAX].to_le_bytes();
+        let user = x.user();
+        if self.crosses(to) {
+            x.write_bytes(to, &element[..self.size], user)?;
+            return Ok(Span { pause: true, ..Span::of(1) });
+        }
+        let destination = paging::walk(x.memory, x.state, to, Access::write(user))?;
+        if !is_ram(x, &destination) {
+            x.write_physical(destination.physical, &element[..self.size]);
+            return Ok(Span { pause: true, ..Span::of(1) });
+        }
+        let pause = self.is_fragile(x, length, &[&destination], destination.physical);
+        let room = self.room(to, to);
+        let iterations = if pause { 1 } else { limit.min(room).max(1) };
+        fill(x, destination.physical, iterations as usize * self.size, &element[..self.size]);
+        Ok(Span { pause, ..Span::of(iterations) })
+    }
+
+    fn load_span(&self, x: &mut Execution, limit: u64) -> Result<Span, Exception> {
+        let from = self.source(x);
+        let (value, span) = if self.crosses(from) {
+            (x.read(from, self.size).map_err(|e| self.by_segment(e))?, Span { pause: x.device, ..Span::of(1) })
+        } else {
+            let source = self.walk_source(x, from)?;
+            let pause = !is_ram(x, &source);
+            let room = if pause { 1 } else { self.room(from, x.state.gpr[RSI] & self.mask) };
+            let iterations = limit.min(room).max(1);
+            let last = source.physical + (iterations - 1) * self.size as u64;
+            let mut bytes = [0; 8];
+            x.read_physical(last, &mut bytes[..self.size]);
+            (u64::from_le_bytes(bytes), Span { pause, ..Span::of(iterations) })
+        };
+        x.set_register(accumulator(self.size), value);
+        Ok(span)
+    }
+
+    fn compare_span(&self, x: &mut Execution, limit: u64) -> Result<Span, Exception> {
+        let (from, to) = (self.source(x), self.destination(x));
+        let two = self.kind == Kind::Compare;
+        let spans = !self.crosses(to) && !(two && self.crosses(from));
+        if !spans {
+            return self.compare_across(x, from, to);
+        }
+        let source = if two { Some(self.walk_source(x, from)?) } else { None };
+        let access = Access::read(x.user());
+        let destination = paging::walk(x.memory, x.state, to, access)?;
+        let device = !is_ram(x, &destination) || source.as_ref().is_some_and(|source| !is_ram(x, source));
+        let mut room = self.room(to, x.state.gpr[RDI] & self.mask).min((PIECE / self.size) as u64);
+        if two {
+            room = room.min(self.room(from, x.state.gpr[RSI] & self.mask));
+        }
+        let elements = if device { 1 } else { limit.min(room).max(1) } as usize;
+        let (mut left, mut right) = ([0; PIECE], [0; PIECE]);
+        let bytes = elements * self.size;
+        match source {
+            Some(source) => x.read_physical(source.physical, &mut left[..bytes]),
+            None => self.fill_with_accumulator(x, &mut left[..bytes]),
+        }
+        x.read_physical(destination.physical, &mut right[..bytes]);
+        let span = self.compare(x, &left[..bytes], &right[..bytes]);
+        Ok(Span { pause: device, ..span })
+    }
+
+    fn fill_with_accumulator(&self, x: &Execution, bytes: &mut [u8]) {
+        let value = x.state.gpr[RAX].to_le_bytes();
+        bytes.chunks_exact_mut(self.size).for_each(|element| element.copy_from_slice(&value[..self.size]));
+    }
+
+    fn compare_across(&self, x: &mut Execution, from: u64, to: u64) -> Result<Span, Exception> {
+        let user = x.user();
+        let (mut left, mut right) = ([0; 8], [0; 8]);
+        let (left, right) = (&mut left[..self.size], &mut right[..self.size]);
+        if self.kind == Kind::Compare {
+            x.probe(from, self.size, Access::read(user)).map_err(|e| self.by_segment(e))?;
+            x.probe(to, self.size, Access::read(user))?;
+            x.read_bytes(from, left, user).map_err(|e| self.by_segment(e))?;
+        } else {
+            self.fill_with_accumulator(x, left);
+        }
+        x.read_bytes(to, right, user)?;
+        Ok(Span { pause: true, ..self.compare(x, left, right) })
+    }
+
+    /// Compares elements in order until the repetition's condition ends it; flags are the last comparison's.
+    fn compare(&self, x: &mut Execution, left: &[u8], right: &[u8]) -> Span {
+        let pairs = left.chunks_exact(self.size).zip(right.chunks_exact(self.size));
+        let mut iterations = 0;
+        let mut last = (&[][..], &[][..]);
+        let mut finished = false;
+        for pair in pairs {
+            iterations += 1;
+            last = pair;
+            if (pair.0 == pair.1) == self.until_equal {
+                finished = true;
+                break;
+            }
+        }
+        let flags = subtraction_flags(little_endian(last.0), little_endian(last.1), self.size);
+        x.set_arithmetic_flags(flags);
+        Span { iterations, finished, pause: false }
+    }
+
+    fn input(&self, x: &mut Execution) -> Result<Span, Exception> {
+        let port = x.state.gpr[RDX] as u16;
+        io::check(x, port, self.size as u8)?;
+        let (to, user) = (self.destination(x), x.user());
+        x.probe(to, self.size, Access::write(user))?;
+        let value = io::read(x, port, self.size as u8);
+        x.write(to, self.size, u64::from(value))?;
+        Ok(Span { pause: true, ..Span::of(1) })
+    }
+
+    fn output(&self, x: &mut Execution) -> Result<Span, Exception> {
+        let port = x.state.gpr[RDX] as u16;
+        io::check(x, port, self.size as u8)?;
+        let from = self.source(x);
+        let value = x.read(from, self.size).map_err(|e| self.by_segment(e))?;
+        io::write(x, port, self.size as u8, value as u32);
+        Ok(Span { pause: true, ..Span::of(1) })
+    }
+}
