@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ftemu_images::{Catalogue, debian};
+use ftemu_images::{Catalogue, debian, tiny};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             };
             Catalogue::user()?.debian(mode, &mut |progress| eprintln!("{progress:?}"))?
         }
+        "lines" => tiny::lines(200, 1, 2),
+        "echo" => tiny::echo(),
+        "torture" => tiny::torture(50, 1),
         other => return Err(format!("no guest {other}").into()),
     };
     std::fs::create_dir_all(folder)?;

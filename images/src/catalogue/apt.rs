@@ -150,7 +150,14 @@ impl Apt {
     fn watched(&self, command: &mut Command, what: &str, progress: &mut dyn FnMut(Progress)) -> Result<(), FetchError> {
         // As root apt drops to a user who cannot write into this folder.
         command.args(["-q", "-y", "-o", "APT::Status-Fd=1", "-o", "APT::Sandbox::User=root"]);
-        command.args(["-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20"]);
+        command.args([
+            "-o",
+            "Acquire::Retries=2",
+            "-o",
+            "Acquire::http::Timeout=20",
+            "-o",
+            "Acquire::https::Timeout=20",
+        ]);
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdout(Stdio::piped())
@@ -200,7 +207,10 @@ fn find_in_tar(pipe: impl Read, prefix: &str) -> std::io::Result<Option<Vec<u8>>
 
 fn package_file(folder: &Path) -> Result<Option<PathBuf>, FetchError> {
     let entries = fs::read_dir(folder).map_err(FetchError::cache(folder))?;
-    Ok(entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "deb")))
+    Ok(entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "deb")))
 }
 
 fn no_program(program: &str, what: &str, error: &std::io::Error) -> FetchError {

@@ -21,7 +21,9 @@ const BUSYBOX: &str = "busybox-static";
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// Not a Debian-like system.
-    #[error("`{program}` is not here: Debian's packages come through apt; install apt and dpkg, or give --kernel and --initrd yourself")]
+    #[error(
+        "`{program}` is not here: Debian's packages come through apt; install apt and dpkg, or give --kernel and --initrd yourself"
+    )]
     NoApt {
         /// The missing program.
         program: String,
@@ -192,7 +194,8 @@ impl Catalogue {
         };
         progress(Progress::Step(format!("unpacking {}", downloaded.name)));
         let bytes = self.apt.extract(&downloaded, prefix)?;
-        let bytes = bytes.ok_or_else(|| FetchError::NoSuchFile { package: package.to_owned(), pattern: format!("{prefix}*") })?;
+        let bytes = bytes
+            .ok_or_else(|| FetchError::NoSuchFile { package: package.to_owned(), pattern: format!("{prefix}*") })?;
         Ok((bytes, downloaded.name.clone()))
     }
 }

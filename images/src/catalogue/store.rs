@@ -23,7 +23,11 @@ impl Store {
     }
 
     /// A stored file's bytes and origin; none if there is none, or if it is not what was stored.
-    pub(super) fn get(&self, name: &str, progress: &mut dyn FnMut(Progress)) -> Result<Option<(Vec<u8>, String)>, FetchError> {
+    pub(super) fn get(
+        &self,
+        name: &str,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Option<(Vec<u8>, String)>, FetchError> {
         let Some(bytes) = read_if_there(&self.folder.join(name))? else { return Ok(None) };
         let sum = read_if_there(&self.sum_path(name))?.unwrap_or_default();
         let sum = String::from_utf8_lossy(&sum);

@@ -72,7 +72,8 @@ fn package(into: &Path, name: &str, file: &str, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::create_dir_all(tree.join("DEBIAN")).unwrap();
     fs::write(path, bytes).unwrap();
-    let control = format!("Package: {name}\nVersion: 1\nArchitecture: amd64\nMaintainer: a <a@example.org>\nDescription: d\n");
+    let control =
+        format!("Package: {name}\nVersion: 1\nArchitecture: amd64\nMaintainer: a <a@example.org>\nDescription: d\n");
     fs::write(tree.join("DEBIAN/control"), control).unwrap();
     let built = Command::new("dpkg-deb").args(["--root-owner-group", "-b"]).arg(&tree).arg(into).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

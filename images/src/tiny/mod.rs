@@ -1,1 +1,60 @@
-//! Tiny.
+//! Tiny guests of our own, assembled when asked for: they need no package, start in an instant, and do on purpose what
+//! a kernel does now and then. Each is a bzImage by shape, so that the loader treats it as it treats Linux.
+//!
+//! * [`lines`]: numbered, hash-chained lines on COM1, with waits in HLT between them; the demonstration's fallback
+//! * [`echo`]: what arrives on COM1 goes back, by interrupts alone
+//! * [`torture`]: self-modifying code, changing page tables, faults and timer interrupts, hashed into numbered lines
+
+mod bzimage;
+mod console;
+mod echo;
+mod lines;
+mod platform;
+mod setup;
+mod start;
+mod torture;
+
+use iced_x86::IcedError;
+use iced_x86::code_asm::CodeAssembler;
+
+use crate::Guest;
+
+/// The I/O port of PM1a_CNT (ACPI 6.5, 4.8.3.2.1) and what to write there for S5. The board's ACPI tables name the same,
+/// and so do QEMU's for its i440FX.
+pub const POWER_OFF: (u16, u16) = (0x604, 0x2000);
+
+/// Prints `lines` chained lines starting from `seed`, waiting for `pause` timer ticks of 1 ms after each, then powers
+/// off. [`crate::Chain`] with [`crate::chain::Work::Tiny`] verifies them.
+pub fn lines(lines: u64, seed: u64, pause: u64) -> Guest {
+    let command_line = format!("ftemu.lines={lines} ftemu.seed={seed} ftemu.pause={pause}");
+    guest("lines", command_line, lines::program)
+}
+
+/// Prints `ftemu-mark echo`, then sends back every byte it receives until that is a Control-D; then powers off.
+pub fn echo() -> Guest {
+    guest("echo", String::new(), echo::program)
+}
+
+/// Torments the CPU: prints `ftemu-line N HASH` each round for `rounds` rounds, then powers off. The hash covers
+/// results, faults, accessed and dirty bits, and where each timer interrupt found the program: equal hashes mean an
+/// equal run. There is no verifier but another run.
+pub fn torture(rounds: u64, seed: u64) -> Guest {
+    let command_line = format!("ftemu.lines={rounds} ftemu.seed={seed}");
+    guest("torture", command_line, torture::program)
+}
+
+fn guest(name: &str, command_line: String, program: fn(&mut CodeAssembler) -> Result<(), IcedError>) -> Guest {
+    let code = assemble(program).expect("the programs here assemble, whatever their parameters");
+    let name = format!("tiny guest {name}");
+    Guest { name, kernel: bzimage::wrap(&code), initrd: None, command_line }
+}
+
+fn assemble(program: fn(&mut CodeAssembler) -> Result<(), IcedError>) -> Result<Vec<u8>, IcedError> {
+    let mut a = CodeAssembler::new(64)?;
+    program(&mut a)?;
+    // Only relative addresses are used, so where it is assembled does not matter.
+    a.assemble(bzimage::ENTRY_OFFSET)
+}
+
+#[cfg(test)]
+mod tests;
