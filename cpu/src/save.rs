@@ -43,66 +43,24 @@ pub fn save(state: &State, out: &mut Vec<u8>) {
     } = state;
     save_words(out, gpr);
     save_words(out, &[*rip, *rflags]);
-    segments
-        .iter()
-        .chain([ldtr, tr])
-        .for_each(|segment| save_segment(out, segment));
-    [gdtr, idtr]
-        .into_iter()
-        .for_each(|table| save_table(out, table));
-    save_words(
-        out,
-        &[
-            *cr0,
-            *cr2,
-            *cr3,
-            *cr4,
-            *efer,
-            *star,
-            *lstar,
-            *cstar,
-            *sfmask,
-            *kernel_gs_base,
-        ],
-    );
-    save_words(
-        out,
-        &[
-            *sysenter_cs,
-            *sysenter_esp,
-            *sysenter_eip,
-            *tsc_aux,
-            *tsc_offset,
-            *pat,
-            *mtrr_def_type,
-        ],
-    );
+    segments.iter().chain([ldtr, tr]).for_each(|segment| save_segment(out, segment));
+    [gdtr, idtr].into_iter().for_each(|table| save_table(out, table));
+    save_words(out, &[*cr0, *cr2, *cr3, *cr4, *efer, *star, *lstar, *cstar, *sfmask, *kernel_gs_base]);
+    save_words(out, &[*sysenter_cs, *sysenter_esp, *sysenter_eip, *tsc_aux, *tsc_offset, *pat, *mtrr_def_type]);
     save_words(out, mtrr_variable);
     save_words(out, mtrr_fixed);
     save_words(out, dr);
     let FxArea(image) = fx;
     out.extend_from_slice(image);
-    out.extend_from_slice(&[
-        *cpl,
-        u8::from(*interrupt_shadow),
-        u8::from(*halted),
-        u8::from(*nmi_blocked),
-    ]);
+    out.extend_from_slice(&[*cpl, u8::from(*interrupt_shadow), u8::from(*halted), u8::from(*nmi_blocked)]);
 }
 
 fn save_words(out: &mut Vec<u8>, words: &[u64]) {
-    words
-        .iter()
-        .for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
 }
 
 fn save_segment(out: &mut Vec<u8>, segment: &Segment) {
-    let Segment {
-        base,
-        limit,
-        attributes,
-        selector,
-    } = segment;
+    let Segment { base, limit, attributes, selector } = segment;
     out.extend_from_slice(&base.to_le_bytes());
     out.extend_from_slice(&limit.to_le_bytes());
     out.extend_from_slice(&attributes.to_le_bytes());
@@ -182,10 +140,7 @@ impl Reader<'_, '_> {
         self.bytes().map(u64::from_le_bytes)
     }
 
-    fn array<T: Copy + Default, const N: usize>(
-        &mut self,
-        one: fn(&mut Self) -> Option<T>,
-    ) -> Option<[T; N]> {
+    fn array<T: Copy + Default, const N: usize>(&mut self, one: fn(&mut Self) -> Option<T>) -> Option<[T; N]> {
         let mut items = [T::default(); N];
         for item in &mut items {
             *item = one(self)?;
@@ -207,10 +162,7 @@ impl Reader<'_, '_> {
     }
 
     fn table(&mut self) -> Option<TableRegister> {
-        Some(TableRegister {
-            base: self.word()?,
-            limit: self.bytes().map(u16::from_le_bytes)?,
-        })
+        Some(TableRegister { base: self.word()?, limit: self.bytes().map(u16::from_le_bytes)? })
     }
 }
 
@@ -225,17 +177,10 @@ mod tests {
         let mut word = seed | 1;
         let end = bytes.len() - 4;
         for byte in &mut bytes[..end] {
-            word = word
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             *byte = (word >> 56) as u8;
         }
-        bytes[end..].copy_from_slice(&[
-            (seed % 4) as u8,
-            (seed >> 2) as u8 & 1,
-            (seed >> 3) as u8 & 1,
-            1,
-        ]);
+        bytes[end..].copy_from_slice(&[(seed % 4) as u8, (seed >> 2) as u8 & 1, (seed >> 3) as u8 & 1, 1]);
         let state = load(&mut &bytes[..]).expect("a complete state");
         (bytes, state)
     }
@@ -249,10 +194,7 @@ mod tests {
             assert!(bytes == again, "seed {seed}");
             again.push(0x55);
             let mut rest = &again[..];
-            assert!(
-                load(&mut rest).is_some_and(|loaded| loaded == state),
-                "seed {seed}"
-            );
+            assert!(load(&mut rest).is_some_and(|loaded| loaded == state), "seed {seed}");
             assert_eq!(rest, [0x55]);
         }
     }
@@ -267,10 +209,7 @@ mod tests {
             let mut wrong = bytes.clone();
             let at = wrong.len() - from_end;
             wrong[at] = value;
-            assert!(
-                load(&mut &wrong[..]).is_none(),
-                "{value} at {from_end} from the end"
-            );
+            assert!(load(&mut &wrong[..]).is_none(), "{value} at {from_end} from the end");
         }
     }
 }

@@ -54,7 +54,7 @@ const EXTENDED_FEATURES_2_ECX: u32 = bits(&[1, 2]);
 pub fn leaf(number: u32) -> Leaf {
     match number {
         0 => vendor(MAX_BASIC, VENDOR),
-        1 => [SIGNATURE, LINE / 8 << 8 | 1 << 16, BASIC_ECX, BASIC_EDX],
+        1 => [SIGNATURE, ((LINE / 8) << 8) | (1 << 16), BASIC_ECX, BASIC_EDX],
         // The local APIC timer runs in every idle state.
         6 => [bits(&[2]), 0, 0, 0],
         0x4000_0000 => hypervisor(),

@@ -74,7 +74,7 @@ pub fn canonicalize(area: &mut FxArea) {
 
 fn aligned_operand(x: &Execution, instruction: &Instruction) -> Result<u64, Exception> {
     let linear = x.linear_address(instruction, 0);
-    if linear % 16 == 0 { Ok(linear) } else { Err(Exception::general_protection(0)) }
+    if linear.is_multiple_of(16) { Ok(linear) } else { Err(Exception::general_protection(0)) }
 }
 
 fn fx_save(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
@@ -200,7 +200,7 @@ fn load_environment(x: &mut Execution, instruction: &Instruction) -> Result<(), 
     set_environment(&mut x.state.fx, &image, wide);
     let top = word(&x.state.fx, 2) >> 11 & 7;
     for slot in 0..8 {
-        let bytes = physical(&old, top + slot & 7);
+        let bytes = physical(&old, (top + slot) & 7);
         x.state.fx.0[REGISTERS + 16 * usize::from(slot)..][..10].copy_from_slice(bytes);
     }
     Ok(())

@@ -155,7 +155,7 @@ fn accepted(register: u32, value: u64) -> Option<u64> {
         0x175 | 0x176 | 0xc000_0082 | 0xc000_0083 | 0xc000_0100..=0xc000_0102 => is_canonical(value),
         0x277 => value.to_le_bytes().into_iter().all(is_page_type),
         0x2ff => value & !0xcff == 0 && is_range_type(value as u8),
-        0x200..=0x20f if register % 2 == 0 => {
+        0x200..=0x20f if register.is_multiple_of(2) => {
             value >> PHYSICAL_BITS == 0 && value & 0xf00 == 0 && is_range_type(value as u8)
         }
         0x200..=0x20f => value >> PHYSICAL_BITS == 0 && value & 0x7ff == 0,

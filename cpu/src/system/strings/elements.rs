@@ -56,7 +56,7 @@ pub fn subtraction_flags(left: u64, right: u64, size: usize) -> u64 {
     let sign = 1 << (bits - 1);
     let when = |condition: bool, flag: u64| if condition { flag } else { 0 };
     when(left < right, rflags::CF)
-        | when((result as u8).count_ones() % 2 == 0, rflags::PF)
+        | when((result as u8).count_ones().is_multiple_of(2), rflags::PF)
         | when((left ^ right ^ result) & 0x10 != 0, rflags::AF)
         | when(result == 0, rflags::ZF)
         | when(result & sign != 0, rflags::SF)

@@ -126,8 +126,7 @@ impl Operation {
     fn compare_span(&self, x: &mut Execution, limit: u64) -> Result<Span, Exception> {
         let (from, to) = (self.source(x), self.destination(x));
         let two = self.kind == Kind::Compare;
-        let spans = !self.crosses(to) && !(two && self.crosses(from));
-        if !spans {
+        if self.crosses(to) || two && self.crosses(from) {
             return self.compare_across(x, from, to);
         }
         let source = if two { Some(self.walk_source(x, from)?) } else { None };

@@ -86,7 +86,8 @@ fn software_interrupts_need_the_gates_permission() {
 #[test]
 fn faults_of_the_gate_name_it() {
     let beyond = 0xff;
-    let cases: [(u8, &dyn Fn(&mut Machine), Exception); 6] = [
+    type Case<'a> = (u8, &'a dyn Fn(&mut Machine), Exception);
+    let cases: [Case; 6] = [
         (beyond, &|m| m.state.idtr.limit = 0xfef, Exception::general_protection(0xff * 8 + 2)),
         (40, &|m| m.gate(40, 8, HANDLER, 0x0e, 0), Exception::segment_not_present(40 * 8 + 2)),
         (40, &|m| m.gate(40, 8, HANDLER, 0x8c, 0), Exception::general_protection(40 * 8 + 2)),

@@ -135,7 +135,7 @@ impl Machine {
         self.store(0x2000, 0x3007);
         self.store(0x3000, LEAF_TABLE | 7);
         for page in 0..512 {
-            self.store(LEAF_TABLE + 8 * page, page * PAGE | 7);
+            self.store(LEAF_TABLE + 8 * page, (page * PAGE) | 7);
         }
         self.store(LEAF_TABLE + 8 * (DEVICE / PAGE), DEVICE_PHYSICAL | 7);
     }

@@ -128,8 +128,9 @@ fn table_registers() {
 #[test]
 fn questions_about_descriptors() {
     use selector::*;
-    // Selector, LAR, LSL, VERR, VERW, all seen from ring 3.
-    let cases: [(u16, Option<u64>, Option<u64>, bool, bool); 7] = [
+    /// Selector, LAR, LSL, VERR, VERW, all seen from ring 3.
+    type Case = (u16, Option<u64>, Option<u64>, bool, bool);
+    let cases: [Case; 7] = [
         (0, None, None, false, false),
         (DATA_0, None, None, false, false),
         (DATA_3, Some(0x00c0_f300), Some(0xffff_ffff), true, true),

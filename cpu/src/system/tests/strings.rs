@@ -110,7 +110,7 @@ fn backward_and_narrow_addresses() {
     assert_eq!(finish(&mut machine, || u64::MAX), Ok(4));
     assert_eq!(registers(&machine), [0, DATA + 0xffd, DATA + 0x2ffd]);
     assert_eq!(machine.load(DATA + 0x2ffe) as u32, u32::from_le_bytes(*b"wxyz"));
-    let mut machine = self::machine(DATA | 5 << 32, DATA + 64 | 6 << 32, 2 | 7 << 32);
+    let mut machine = self::machine(DATA | (5 << 32), (DATA + 64) | (6 << 32), 2 | (7 << 32));
     machine.place(&[0x67, 0xf3, 0xa4]);
     assert_eq!(finish(&mut machine, || u64::MAX), Ok(2));
     assert_eq!(registers(&machine), [0, DATA + 2, DATA + 66]);

@@ -158,7 +158,7 @@ fn a_far_jump_and_call_to_code() {
     // call far [rbx], m16:32
     machine.run_bytes(&[0xff, 0x1b]).expect("called");
     assert_eq!(machine.state.gpr[gpr::RSP], STACK - 8);
-    assert_eq!(machine.load(STACK - 8), HANDLER + 2 | 8 << 32);
+    assert_eq!(machine.load(STACK - 8), (HANDLER + 2) | (8 << 32));
     machine.store(DATA, HANDLER | 0x10 << 32);
     assert_eq!(machine.run_bytes(&[0xff, 0x2b]), Err(Exception::general_protection(0x10)));
 }
