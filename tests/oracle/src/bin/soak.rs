@@ -1,0 +1,45 @@
+//! Differential tests without end: `cargo run --release -p ftemu-oracle --bin soak -- --cases 1000000 --seed 1`.
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use ftemu_oracle::campaign::Campaign;
+use ftemu_oracle::generate;
+
+/// Random programs on the host's CPU and on the engine; prints a small reproducer for each that differs.
+#[derive(Parser)]
+struct Arguments {
+    /// How many cases.
+    #[arg(long, default_value_t = 1_000_000)]
+    cases: u64,
+    /// Seed of the first case; the others count up from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Failures after which to stop.
+    #[arg(long, default_value_t = 5)]
+    patience: usize,
+    /// Only print the program of this seed.
+    #[arg(long)]
+    show: Option<u64>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(seed) = arguments.show {
+        print!("{}", generate::case(seed, 0).listing());
+        return Ok(());
+    }
+    let mut campaign = Campaign::new(arguments.seed)?;
+    campaign.patience = arguments.patience;
+    let mut left = arguments.cases;
+    while left > 0 && campaign.statistics.failures.len() < arguments.patience {
+        let step = left.min(50_000);
+        campaign.run(step)?;
+        left -= step;
+        println!("seed {}: {}", arguments.seed, campaign.statistics);
+    }
+    for failure in &campaign.statistics.failures {
+        println!("{failure}");
+    }
+    ensure!(campaign.statistics.failures.is_empty(), "{} cases differ", campaign.statistics.failures.len());
+    Ok(())
+}
