@@ -33,8 +33,5 @@ pub struct Report {
 /// Explains a divergence.
 pub fn diagnose<G: Guest>(guest: &mut G, kept: Option<&Image>, case: &Case) -> Report {
     let _ = (guest, kept);
-    Report {
-        count: case.count,
-        text: String::new(),
-    }
+    Report { count: case.count, text: String::new() }
 }

@@ -122,8 +122,6 @@ pub enum Finish {
     },
     /// Standby only: its guest differed from the primary's; the [`Notice::Diverged`] before says how.
     Diverged,
-    /// Standby only: the primary is gone and this side was not whole yet.
-    Incomplete,
     /// The guest or its image is not usable here.
     Failed(String),
 }
@@ -167,6 +165,11 @@ pub enum Notice {
     Heard,
     /// The connection broke; the pair waits for a new one.
     Disconnected,
+    /// This standby has dropped what it had of the guest and waits for a primary.
+    Dropped {
+        /// What happened.
+        why: String,
+    },
     /// A new connection carries the pair on.
     Resumed,
     /// The backup lags; the guest is slowed so that it can follow.

@@ -24,9 +24,7 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// Another protocol.
-    #[error(
-        "the peer speaks protocol {theirs}, this side {ours}: install the same ftemu on both servers"
-    )]
+    #[error("the peer speaks protocol {theirs}, this side {ours}: install the same ftemu on both servers")]
     Protocol {
         /// This side's.
         ours: u32,
@@ -34,9 +32,7 @@ pub enum Mismatch {
         theirs: u32,
     },
     /// Another build.
-    #[error(
-        "the peer runs ftemu {theirs}, this side {ours}: install the same build on both servers"
-    )]
+    #[error("the peer runs ftemu {theirs}, this side {ours}: install the same build on both servers")]
     Build {
         /// This side's.
         ours: String,
@@ -61,53 +57,27 @@ impl Identity {
     /// # Errors
     /// The first thing that differs, in an order that helps: a different protocol explains the rest.
     pub fn check(&self, peer: &Identity) -> Result<(), Mismatch> {
-        let Identity {
-            protocol,
-            build,
-            cpu_vendor,
-            cpu_family,
-            cpu_model,
-        } = self;
+        let Identity { protocol, build, cpu_vendor, cpu_family, cpu_model } = self;
         if *protocol != peer.protocol {
-            return Err(Mismatch::Protocol {
-                ours: *protocol,
-                theirs: peer.protocol,
-            });
+            return Err(Mismatch::Protocol { ours: *protocol, theirs: peer.protocol });
         }
         if *build != peer.build {
-            return Err(Mismatch::Build {
-                ours: build.clone(),
-                theirs: peer.build.clone(),
-            });
+            return Err(Mismatch::Build { ours: build.clone(), theirs: peer.build.clone() });
         }
-        if (cpu_vendor, cpu_family, cpu_model)
-            != (&peer.cpu_vendor, &peer.cpu_family, &peer.cpu_model)
-        {
-            return Err(Mismatch::Cpu {
-                ours: self.cpu(),
-                theirs: peer.cpu(),
-            });
+        if (cpu_vendor, cpu_family, cpu_model) != (&peer.cpu_vendor, &peer.cpu_family, &peer.cpu_model) {
+            return Err(Mismatch::Cpu { ours: self.cpu(), theirs: peer.cpu() });
         }
         Ok(())
     }
 
     /// The CPU in words.
     pub fn cpu(&self) -> String {
-        format!(
-            "{} family {:#x} model {:#x}",
-            self.cpu_vendor, self.cpu_family, self.cpu_model
-        )
+        format!("{} family {:#x} model {:#x}", self.cpu_vendor, self.cpu_family, self.cpu_model)
     }
 
     /// Appends the encoding. The protocol comes first, for that a peer of any version can read.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Identity {
-            protocol,
-            build,
-            cpu_vendor,
-            cpu_family,
-            cpu_model,
-        } = self;
+        let Identity { protocol, build, cpu_vendor, cpu_family, cpu_model } = self;
         put_number(out, u64::from(*protocol));
         put_text(out, build);
         put_text(out, cpu_vendor);
@@ -148,46 +118,17 @@ pub(crate) mod tests {
     fn every_difference_is_named_with_both_sides() {
         let ours = example();
         assert_eq!(ours.check(&ours), Ok(()));
-        let theirs = Identity {
-            protocol: 9,
-            ..example()
-        };
-        assert_eq!(
-            ours.check(&theirs),
-            Err(Mismatch::Protocol {
-                ours: PROTOCOL,
-                theirs: 9
-            })
-        );
-        let theirs = Identity {
-            build: "0.2.0".into(),
-            ..example()
-        };
-        assert!(
-            ours.check(&theirs)
-                .unwrap_err()
-                .to_string()
-                .contains("ftemu 0.2.0")
-        );
+        let theirs = Identity { protocol: 9, ..example() };
+        assert_eq!(ours.check(&theirs), Err(Mismatch::Protocol { ours: PROTOCOL, theirs: 9 }));
+        let theirs = Identity { build: "0.2.0".into(), ..example() };
+        assert!(ours.check(&theirs).unwrap_err().to_string().contains("ftemu 0.2.0"));
         for theirs in [
-            Identity {
-                cpu_vendor: "GenuineIntel".into(),
-                ..example()
-            },
-            Identity {
-                cpu_family: 6,
-                ..example()
-            },
-            Identity {
-                cpu_model: 1,
-                ..example()
-            },
+            Identity { cpu_vendor: "GenuineIntel".into(), ..example() },
+            Identity { cpu_family: 6, ..example() },
+            Identity { cpu_model: 1, ..example() },
         ] {
             let error = ours.check(&theirs).unwrap_err().to_string();
-            assert!(
-                error.contains(&theirs.cpu()) && error.contains(&ours.cpu()),
-                "{error}"
-            );
+            assert!(error.contains(&theirs.cpu()) && error.contains(&ours.cpu()), "{error}");
         }
     }
 }

@@ -26,12 +26,7 @@ impl Image {
             .filter(|&index| guest.page(index) != &[0; PAGE_BYTES])
             .filter_map(|index| Some((u32::try_from(index).ok()?, Box::new(*guest.page(index)))))
             .collect();
-        Image {
-            config: guest.config(),
-            count: guest.count(),
-            state: guest.save(),
-            pages,
-        }
+        Image { config: guest.config(), count: guest.count(), state: guest.save(), pages }
     }
 
     /// A new guest in this state.
@@ -60,9 +55,7 @@ impl Image {
 /// # Errors
 /// The guest has no such page.
 pub fn set_page<G: Guest>(guest: &mut G, index: u32, page: &Page) -> Result<(), GuestError> {
-    let place = usize::try_from(index)
-        .ok()
-        .filter(|&place| place < guest.pages());
+    let place = usize::try_from(index).ok().filter(|&place| place < guest.pages());
     let place = place.ok_or_else(|| GuestError(format!("the guest has no RAM page {index}")))?;
     guest.set_page(place, page);
     Ok(())

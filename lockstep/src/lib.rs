@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! let mut hands = Hands::with(machine);                         // a primary or an unprotected guest
-//! let mut node = Node::primary(settings, identity, incarnation, now, &machine_facts);
+//! let mut node = Node::primary(settings, identity, incarnation, now, Place::of(&machine));
 //! //  or:  Hands::empty()  and  Node::standby(settings, identity, incarnation, now)
 //!
 //! guest thread:  loop { let work = node.lock().work(now());
@@ -52,23 +52,35 @@
 //! `transfer`, `node/`, `work`, `driver`, `file`, `replay`, `divergence`.
 
 pub mod chain;
+pub mod clock;
 pub mod divergence;
+pub mod driver;
 pub mod event;
+pub mod file;
 pub mod guest;
 pub mod handshake;
 pub mod image;
+pub mod lag;
+pub mod log;
 pub mod message;
+pub mod node;
+pub mod outputs;
 pub mod port;
 pub mod record;
 pub mod settings;
+pub mod transfer;
 pub mod wire;
 pub mod work;
 
+pub use driver::{Driver, Step};
 pub use event::{Action, Event, Finish, Notice, Release, Verdict};
+pub use file::{FileError, Head, RecordReader};
 pub use guest::{Guest, GuestError};
 pub use handshake::{Identity, Mismatch, PROTOCOL};
 pub use image::Image;
 pub use message::{Class, Message};
+pub use node::{Node, State, Status};
+pub use outputs::Piece;
 pub use port::{Emitted, Input, Output, Ran};
 pub use record::{Entry, Record};
 pub use settings::Settings;

@@ -105,8 +105,6 @@ pub enum Message {
         received: u64,
         /// Where its guest is.
         executed: Icount,
-        /// Its guest's virtual time there.
-        executed_ns: u64,
         /// The last digest that agreed.
         agreed: Icount,
     },
@@ -173,10 +171,9 @@ impl Message {
     pub fn class(&self) -> Class {
         match self {
             Message::Log { .. } | Message::Acknowledge { .. } => Class::Log,
-            Message::Begin(_)
-            | Message::History { .. }
-            | Message::Pages { .. }
-            | Message::Complete { .. } => Class::Bulk,
+            Message::Begin(_) | Message::History { .. } | Message::Pages { .. } | Message::Complete { .. } => {
+                Class::Bulk
+            }
             Message::Heartbeat { .. } => Class::Heartbeat,
             Message::Hello { .. }
             | Message::Welcome { .. }
@@ -193,22 +190,14 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Message::Hello {
-                identity,
-                incarnation,
-                side,
-                term,
-                position,
-            } => {
+            Message::Hello { identity, incarnation, side, term, position } => {
                 out.push(0);
                 identity.encode(&mut out);
                 put_number(&mut out, *incarnation);
                 out.push(u8::from(*side == Side::Primary));
                 put_number(&mut out, *term);
                 out.push(u8::from(position.is_some()));
-                position
-                    .iter()
-                    .for_each(|position| position.encode(&mut out));
+                position.iter().for_each(|position| position.encode(&mut out));
             }
             Message::Welcome { term, resume } => {
                 out.push(1);
@@ -248,28 +237,17 @@ impl Message {
                 out.push(8);
                 out.extend_from_slice(digest);
             }
-            Message::Log {
-                first,
-                released,
-                records,
-                chain,
-            } => {
+            Message::Log { first, released, records, chain } => {
                 out.push(9);
                 put_number(&mut out, *first);
                 put_number(&mut out, released.0);
                 put_bytes(&mut out, records);
                 out.extend_from_slice(&chain.0);
             }
-            Message::Acknowledge {
-                received,
-                executed,
-                executed_ns,
-                agreed,
-            } => {
+            Message::Acknowledge { received, executed, agreed } => {
                 out.push(10);
                 put_number(&mut out, *received);
                 put_number(&mut out, executed.0);
-                put_number(&mut out, *executed_ns);
                 put_number(&mut out, agreed.0);
             }
             Message::Heartbeat { term, now_ns } => {
@@ -307,43 +285,18 @@ impl Message {
             0 => Message::Hello {
                 identity: Identity::decode(reader)?,
                 incarnation: reader.number()?,
-                side: if flag(reader)? {
-                    Side::Primary
-                } else {
-                    Side::Standby
-                },
+                side: if flag(reader)? { Side::Primary } else { Side::Standby },
                 term: reader.number()?,
-                position: if flag(reader)? {
-                    Some(Position::decode(reader)?)
-                } else {
-                    None
-                },
+                position: if flag(reader)? { Some(Position::decode(reader)?) } else { None },
             },
-            1 => Message::Welcome {
-                term: reader.number()?,
-                resume: flag(reader)?,
-            },
-            2 => Message::Refused {
-                reason: reader.text()?,
-            },
+            1 => Message::Welcome { term: reader.number()?, resume: flag(reader)? },
+            2 => Message::Refused { reason: reader.text()? },
             3 => Message::Begin(Box::new(Begin::decode(reader)?)),
-            4 => Message::History {
-                port: reader.byte()?,
-                bytes: reader.bytes()?.to_vec(),
-            },
-            5 => Message::Pages {
-                chunk: reader.number()?,
-                pages: pages(reader)?,
-            },
-            6 => Message::Complete {
-                chunks: reader.number()?,
-            },
-            7 => Message::Taken {
-                chunks: reader.number()?,
-            },
-            8 => Message::Ready {
-                digest: reader.array()?,
-            },
+            4 => Message::History { port: reader.byte()?, bytes: reader.bytes()?.to_vec() },
+            5 => Message::Pages { chunk: reader.number()?, pages: pages(reader)? },
+            6 => Message::Complete { chunks: reader.number()? },
+            7 => Message::Taken { chunks: reader.number()? },
+            8 => Message::Ready { digest: reader.array()? },
             9 => Message::Log {
                 first: reader.number()?,
                 released: Icount(reader.number()?),
@@ -353,23 +306,12 @@ impl Message {
             10 => Message::Acknowledge {
                 received: reader.number()?,
                 executed: Icount(reader.number()?),
-                executed_ns: reader.number()?,
                 agreed: Icount(reader.number()?),
             },
-            11 => Message::Heartbeat {
-                term: reader.number()?,
-                now_ns: reader.number()?,
-            },
-            12 => Message::Differs {
-                count: Icount(reader.number()?),
-                digest: reader.array()?,
-            },
-            13 => Message::Findings {
-                text: reader.text()?,
-            },
-            14 => Message::Goodbye {
-                finished: flag(reader)?,
-            },
+            11 => Message::Heartbeat { term: reader.number()?, now_ns: reader.number()? },
+            12 => Message::Differs { count: Icount(reader.number()?), digest: reader.array()? },
+            13 => Message::Findings { text: reader.text()? },
+            14 => Message::Goodbye { finished: flag(reader)? },
             _ => return Err(reader.bad("no such kind of message")),
         })
     }
@@ -377,15 +319,7 @@ impl Message {
 
 impl Begin {
     fn encode(&self, out: &mut Vec<u8>) {
-        let Begin {
-            term,
-            position,
-            config,
-            state,
-            digest,
-            pages,
-            streams,
-        } = self;
+        let Begin { term, position, config, state, digest, pages, streams } = self;
         put_number(out, *term);
         position.encode(out);
         put_bytes(out, config);
@@ -420,16 +354,8 @@ fn streams(reader: &mut Reader<'_>) -> Result<Vec<Stream>, Bad> {
     }
     (0..count)
         .map(|_| {
-            let stream = Stream {
-                port: reader.byte()?,
-                start: reader.number()?,
-                end: reader.number()?,
-            };
-            if stream.start > stream.end {
-                Err(reader.bad("history past its end"))
-            } else {
-                Ok(stream)
-            }
+            let stream = Stream { port: reader.byte()?, start: reader.number()?, end: reader.number()? };
+            if stream.start > stream.end { Err(reader.bad("history past its end")) } else { Ok(stream) }
         })
         .collect()
 }
@@ -439,9 +365,7 @@ fn pages(reader: &mut Reader<'_>) -> Result<Vec<(u32, Box<Page>)>, Bad> {
     if count > MOST_PAGES {
         return Err(reader.bad("too many pages"));
     }
-    (0..count)
-        .map(|_| Ok((reader.number32()?, Box::new(reader.array::<PAGE_BYTES>()?))))
-        .collect()
+    (0..count).map(|_| Ok((reader.number32()?, Box::new(reader.array::<PAGE_BYTES>()?)))).collect()
 }
 
 fn flag(reader: &mut Reader<'_>) -> Result<bool, Bad> {
@@ -458,11 +382,7 @@ mod tests {
     use crate::handshake::tests::example;
 
     fn examples() -> Vec<Message> {
-        let position = Position {
-            index: 7,
-            count: Icount(1 << 33),
-            chain: Chain([3; 16]),
-        };
+        let position = Position { index: 7, count: Icount(1 << 33), chain: Chain([3; 16]) };
         let begin = Begin {
             term: 2,
             position,
@@ -470,11 +390,7 @@ mod tests {
             state: vec![3; 300],
             digest: [4; 32],
             pages: 9,
-            streams: vec![Stream {
-                port: 0,
-                start: 5,
-                end: 6,
-            }],
+            streams: vec![Stream { port: 0, start: 5, end: 6 }],
         };
         vec![
             Message::Hello {
@@ -484,52 +400,19 @@ mod tests {
                 term: 1,
                 position: Some(position),
             },
-            Message::Hello {
-                identity: example(),
-                incarnation: 5,
-                side: Side::Primary,
-                term: 1,
-                position: None,
-            },
-            Message::Welcome {
-                term: 1,
-                resume: true,
-            },
-            Message::Refused {
-                reason: "no".into(),
-            },
+            Message::Hello { identity: example(), incarnation: 5, side: Side::Primary, term: 1, position: None },
+            Message::Welcome { term: 1, resume: true },
+            Message::Refused { reason: "no".into() },
             Message::Begin(Box::new(begin)),
-            Message::History {
-                port: 1,
-                bytes: b"boot".to_vec(),
-            },
-            Message::Pages {
-                chunk: 3,
-                pages: vec![(8, Box::new([6; PAGE_BYTES]))],
-            },
+            Message::History { port: 1, bytes: b"boot".to_vec() },
+            Message::Pages { chunk: 3, pages: vec![(8, Box::new([6; PAGE_BYTES]))] },
             Message::Complete { chunks: 4 },
             Message::Taken { chunks: 2 },
             Message::Ready { digest: [8; 32] },
-            Message::Log {
-                first: 4,
-                released: Icount(70),
-                records: vec![9; 20],
-                chain: Chain([1; 16]),
-            },
-            Message::Acknowledge {
-                received: 4,
-                executed: Icount(5),
-                executed_ns: 6,
-                agreed: Icount(7),
-            },
-            Message::Heartbeat {
-                term: 1,
-                now_ns: 1 << 40,
-            },
-            Message::Differs {
-                count: Icount(3),
-                digest: [1; 32],
-            },
+            Message::Log { first: 4, released: Icount(70), records: vec![9; 20], chain: Chain([1; 16]) },
+            Message::Acknowledge { received: 4, executed: Icount(5), agreed: Icount(7) },
+            Message::Heartbeat { term: 1, now_ns: 1 << 40 },
+            Message::Differs { count: Icount(3), digest: [1; 32] },
             Message::Findings { text: "RAX".into() },
             Message::Goodbye { finished: true },
         ]
@@ -541,10 +424,7 @@ mod tests {
             let bytes = message.encode();
             assert_eq!(Message::decode(&bytes), Ok(message.clone()));
             for length in 0..bytes.len() {
-                assert!(
-                    Message::decode(&bytes[..length]).is_err(),
-                    "{message:?} cut to {length}"
-                );
+                assert!(Message::decode(&bytes[..length]).is_err(), "{message:?} cut to {length}");
             }
         }
     }

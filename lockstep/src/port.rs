@@ -48,14 +48,8 @@ impl Input {
     /// The bytes are cut short or name no input.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Input, Bad> {
         Ok(match reader.number()? {
-            0 => Input::Clock {
-                ns: reader.number()?,
-                rate: reader.number32()?,
-            },
-            1 => Input::Serial {
-                port: reader.byte()?,
-                bytes: reader.bytes()?.to_vec(),
-            },
+            0 => Input::Clock { ns: reader.number()?, rate: reader.number32()? },
+            1 => Input::Serial { port: reader.byte()?, bytes: reader.bytes()?.to_vec() },
             2 => Input::PowerButton,
             _ => return Err(reader.bad("no such input")),
         })

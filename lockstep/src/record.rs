@@ -53,11 +53,7 @@ impl Record {
     /// # Panics
     /// The count is less than `previous`: ours is the log, so that is our mistake.
     pub fn encode(&self, previous: Icount, out: &mut Vec<u8>) {
-        let distance = self
-            .count
-            .0
-            .checked_sub(previous.0)
-            .expect("counts never fall");
+        let distance = self.count.0.checked_sub(previous.0).expect("counts never fall");
         assert!(distance < 1 << 61, "a count beyond reach");
         put_number(out, distance << 3 | self.entry.kind());
         match &self.entry {
@@ -78,10 +74,7 @@ impl Record {
     /// Cut short, of no known kind, or its count is beyond all reach.
     pub fn decode(previous: Icount, reader: &mut Reader<'_>) -> Result<Record, Bad> {
         let head = reader.number()?;
-        let count = previous
-            .0
-            .checked_add(head >> 3)
-            .ok_or(reader.bad("count out of range"))?;
+        let count = previous.0.checked_add(head >> 3).ok_or(reader.bad("count out of range"))?;
         let entry = match head & 7 {
             COVERED => Entry::Covered,
             INPUT => {
@@ -92,19 +85,12 @@ impl Record {
                 Entry::Input(input)
             }
             DIGEST => Entry::Digest(reader.array()?),
-            PAIRED => Entry::Paired {
-                term: reader.number()?,
-            },
-            ALONE => Entry::Alone {
-                term: reader.number()?,
-            },
+            PAIRED => Entry::Paired { term: reader.number()? },
+            ALONE => Entry::Alone { term: reader.number()? },
             END => Entry::End,
             _ => return Err(reader.bad("no such kind of record")),
         };
-        Ok(Record {
-            count: Icount(count),
-            entry,
-        })
+        Ok(Record { count: Icount(count), entry })
     }
 }
 
@@ -135,21 +121,13 @@ pub struct Position {
 impl Position {
     /// The start of a log at `count`.
     pub fn start(count: Icount) -> Self {
-        Self {
-            index: 0,
-            count,
-            chain: Chain::default(),
-        }
+        Self { index: 0, count, chain: Chain::default() }
     }
 
     /// The place after `record`, whose encoding is `bytes`.
     #[must_use]
     pub fn after(&self, record: &Record, bytes: &[u8]) -> Self {
-        Self {
-            index: self.index.saturating_add(1),
-            count: record.count,
-            chain: self.chain.after(bytes),
-        }
+        Self { index: self.index.saturating_add(1), count: record.count, chain: self.chain.after(bytes) }
     }
 
     /// Appends the encoding.
@@ -164,11 +142,7 @@ impl Position {
     /// # Errors
     /// Cut short.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Bad> {
-        Ok(Self {
-            index: reader.number()?,
-            count: Icount(reader.number()?),
-            chain: Chain(reader.array()?),
-        })
+        Ok(Self { index: reader.number()?, count: Icount(reader.number()?), chain: Chain(reader.array()?) })
     }
 }
 
@@ -177,26 +151,11 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn examples() -> Vec<Record> {
-        let at = |count, entry| Record {
-            count: Icount(count),
-            entry,
-        };
+        let at = |count, entry| Record { count: Icount(count), entry };
         vec![
-            at(
-                0,
-                Entry::Input(Input::Clock {
-                    ns: 1_000_000_007,
-                    rate: 1024,
-                }),
-            ),
+            at(0, Entry::Input(Input::Clock { ns: 1_000_000_007, rate: 1024 })),
             at(5, Entry::Paired { term: 3 }),
-            at(
-                5,
-                Entry::Input(Input::Serial {
-                    port: 0,
-                    bytes: b"ls\n".to_vec(),
-                }),
-            ),
+            at(5, Entry::Input(Input::Serial { port: 0, bytes: b"ls\n".to_vec() })),
             at(500_000, Entry::Covered),
             at(1 << 26, Entry::Digest([7; 32])),
             at(1 << 40, Entry::Alone { term: 4 }),
@@ -224,22 +183,14 @@ pub(crate) mod tests {
     #[test]
     fn progress_is_small() {
         let mut bytes = Vec::new();
-        Record {
-            count: Icount(500_000),
-            entry: Entry::Covered,
-        }
-        .encode(Icount(0), &mut bytes);
+        Record { count: Icount(500_000), entry: Entry::Covered }.encode(Icount(0), &mut bytes);
         assert!(bytes.len() <= 4);
     }
 
     #[test]
     fn a_count_out_of_range_is_an_error() {
         let mut bytes = Vec::new();
-        Record {
-            count: Icount(9),
-            entry: Entry::Covered,
-        }
-        .encode(Icount(0), &mut bytes);
+        Record { count: Icount(9), entry: Entry::Covered }.encode(Icount(0), &mut bytes);
         assert!(Record::decode(Icount(u64::MAX), &mut Reader::new(&bytes)).is_err());
     }
 }

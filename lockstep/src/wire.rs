@@ -68,10 +68,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Fewer are left.
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Bad> {
-        let (head, rest) = self
-            .bytes
-            .split_at_checked(length)
-            .ok_or(self.bad("cut short"))?;
+        let (head, rest) = self.bytes.split_at_checked(length).ok_or(self.bad("cut short"))?;
         self.bytes = rest;
         self.at += length as u64;
         Ok(head)
@@ -108,11 +105,7 @@ impl<'a> Reader<'a> {
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
-                return if byte == 0 && shift > 0 {
-                    Err(self.bad("padded number"))
-                } else {
-                    Ok(value)
-                };
+                return if byte == 0 && shift > 0 { Err(self.bad("padded number")) } else { Ok(value) };
             }
         }
         Err(self.bad("number too long"))
@@ -150,11 +143,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Bytes are left over.
     pub fn end(&self) -> Result<(), Bad> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            Err(self.bad("bytes left over"))
-        }
+        if self.is_empty() { Ok(()) } else { Err(self.bad("bytes left over")) }
     }
 }
 
@@ -164,27 +153,14 @@ mod tests {
 
     #[test]
     fn numbers_round_trip_in_their_shortest_form_only() {
-        for value in [
-            0,
-            1,
-            0x7f,
-            0x80,
-            0x3fff,
-            0x4000,
-            u64::from(u32::MAX),
-            u64::MAX - 1,
-            u64::MAX,
-        ] {
+        for value in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
             let mut out = Vec::new();
             put_number(&mut out, value);
             let mut reader = Reader::new(&out);
             assert_eq!(reader.number(), Ok(value));
             assert!(reader.is_empty());
         }
-        assert_eq!(
-            Reader::new(&[0x80, 0]).number().unwrap_err().what,
-            "padded number"
-        );
+        assert_eq!(Reader::new(&[0x80, 0]).number().unwrap_err().what, "padded number");
         assert!(Reader::new(&[0xff; 10]).number().is_err());
         assert!(Reader::new(&[0xff; 9]).number().is_err());
     }
@@ -192,13 +168,7 @@ mod tests {
     #[test]
     fn nothing_panics_and_errors_say_where() {
         let mut reader = Reader::new(&[5, 1, 2]);
-        assert_eq!(
-            reader.bytes(),
-            Err(Bad {
-                what: "cut short",
-                at: 1
-            })
-        );
+        assert_eq!(reader.bytes(), Err(Bad { what: "cut short", at: 1 }));
         let mut reader = Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
         assert!(reader.bytes().is_err());
     }

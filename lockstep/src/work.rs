@@ -105,18 +105,12 @@ pub struct Hands<G> {
 impl<G: Guest> Hands<G> {
     /// For a primary, which has a guest.
     pub fn with(guest: G) -> Self {
-        Self {
-            guest: Some(guest),
-            kept: None,
-        }
+        Self { guest: Some(guest), kept: None }
     }
 
     /// For a standby, which gets one.
     pub fn empty() -> Self {
-        Self {
-            guest: None,
-            kept: None,
-        }
+        Self { guest: None, kept: None }
     }
 
     /// The guest, if there is one.
@@ -141,33 +135,20 @@ impl<G: Guest> Hands<G> {
             self.guest = Some(G::create(&config)?);
             return Ok(Done::Finished);
         }
-        let guest = self
-            .guest
-            .as_mut()
-            .ok_or_else(|| GuestError("there is no guest here yet".into()))?;
+        let guest = self.guest.as_mut().ok_or_else(|| GuestError("there is no guest here yet".into()))?;
         Ok(match work {
             Work::Create { .. } | Work::Wait { .. } => Done::Finished,
             Work::Run { until } => {
                 let ran = guest.run(until);
-                Done::Ran {
-                    ran,
-                    outputs: guest.drain(),
-                    at: Place::of(guest),
-                }
+                Done::Ran { ran, outputs: guest.drain(), at: Place::of(guest) }
             }
             Work::SkipIdle => {
                 guest.skip_idle();
-                Done::Ran {
-                    ran: Ran::Count,
-                    outputs: guest.drain(),
-                    at: Place::of(guest),
-                }
+                Done::Ran { ran: Ran::Count, outputs: guest.drain(), at: Place::of(guest) }
             }
             Work::Apply(input) => {
                 guest.apply(&input);
-                Done::Applied {
-                    at: Place::of(guest),
-                }
+                Done::Applied { at: Place::of(guest) }
             }
             Work::Digest => Done::Digest(guest.digest()),
             Work::Copy => Done::Copied(Box::new(Image::of(guest)), guest.digest()),
@@ -177,23 +158,14 @@ impl<G: Guest> Hands<G> {
                 Done::Finished
             }
             Work::SetPages(pages) => {
-                pages
-                    .iter()
-                    .try_for_each(|(index, page)| set_page(guest, *index, page))?;
+                pages.iter().try_for_each(|(index, page)| set_page(guest, *index, page))?;
                 Done::Finished
             }
             Work::Load { state } => {
                 guest.load(&state)?;
-                Done::Loaded {
-                    at: Place::of(guest),
-                    digest: guest.digest(),
-                }
+                Done::Loaded { at: Place::of(guest), digest: guest.digest() }
             }
-            Work::Diagnose(case) => Done::Diagnosed(Box::new(divergence::diagnose(
-                guest,
-                self.kept.as_ref(),
-                &case,
-            ))),
+            Work::Diagnose(case) => Done::Diagnosed(Box::new(divergence::diagnose(guest, self.kept.as_ref(), &case))),
         })
     }
 }
@@ -201,10 +173,6 @@ impl<G: Guest> Hands<G> {
 impl Place {
     /// Where `guest` is.
     pub fn of<G: Guest>(guest: &G) -> Place {
-        Place {
-            count: guest.count(),
-            now_ns: guest.now_ns(),
-            fingerprint: guest.fingerprint(),
-        }
+        Place { count: guest.count(), now_ns: guest.now_ns(), fingerprint: guest.fingerprint() }
     }
 }

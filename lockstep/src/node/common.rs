@@ -1,0 +1,290 @@
+//! What both roles have: the log, the outputs, the link, the guest as last heard of, the actions not yet taken.
+
+use crate::clock::Pacer;
+use crate::event::{Action, Finish, Notice, Verdict};
+use crate::file;
+use crate::guest::{Emitted, Ran};
+use crate::handshake::Identity;
+use crate::image::Image;
+use crate::log::Log;
+use crate::message::{Message, Side};
+use crate::outputs::Outputs;
+use crate::record::Entry;
+use crate::settings::Settings;
+use crate::work::Place;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(super) struct Common {
+    pub settings: Settings,
+    pub identity: Identity,
+    pub incarnation: u64,
+    pub now: u64,
+    pub term: u64,
+    pub log: Log,
+    pub outputs: Outputs,
+    pub actions: VecDeque<Action>,
+    pub link: Option<Link>,
+    /// When the peer was last heard; counts while there is one to hear.
+    pub heard_ns: u64,
+    /// The user was told that it is silent.
+    pub silent: bool,
+    pub guest: GuestView,
+    pub pacer: Pacer,
+    /// Records handed out for the record file; `None` until its head was.
+    pub recorded: Option<u64>,
+    pub claim: Option<Claim>,
+    pub turn: Option<Turn>,
+    next_heartbeat: u64,
+    told_no_arbiter: bool,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub number: u64,
+    /// Hellos were exchanged and the peer is welcome.
+    pub greeted: bool,
+}
+
+/// The guest as the node last heard of it.
+#[derive(Debug, Default)]
+pub(super) struct GuestView {
+    pub at: Place,
+    /// A piece of work is out since then.
+    pub working: Option<u64>,
+    /// That work is of a guest that was dropped meanwhile: its result means nothing.
+    pub stale: bool,
+    /// It is halted; its deadline, if it has one.
+    pub idle: Option<Option<u64>>,
+    pub off: bool,
+}
+
+/// A term asked of the arbiter.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub term: u64,
+    again_ns: Option<u64>,
+}
+
+/// A change of role.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Live,
+    Finished,
+}
+
+impl Common {
+    pub fn new(settings: Settings, identity: Identity, incarnation: u64, now: u64, log: Log) -> Self {
+        let outputs = Outputs::new(settings.history_bytes);
+        let pacer = Pacer::new(now, 0, settings.clock_tolerance_ns);
+        Self {
+            settings,
+            identity,
+            incarnation,
+            now,
+            term: 0,
+            log,
+            outputs,
+            actions: VecDeque::new(),
+            link: None,
+            heard_ns: now,
+            silent: false,
+            guest: GuestView::default(),
+            pacer,
+            recorded: None,
+            claim: None,
+            turn: None,
+            next_heartbeat: now,
+            told_no_arbiter: false,
+        }
+    }
+
+    /// Sends if there is a link.
+    pub fn send(&mut self, message: &Message) {
+        if let Some(link) = &self.link {
+            let (link, class) = (link.number, message.class());
+            self.actions.push_back(Action::Send { link, class, bytes: message.encode() });
+        }
+    }
+
+    pub fn notice(&mut self, notice: Notice) {
+        self.actions.push_back(Action::Notice(notice));
+    }
+
+    /// Ends the link, if there is one, on our account.
+    pub fn disconnect(&mut self) {
+        if let Some(link) = self.link.take() {
+            self.actions.push_back(Action::Disconnect { link: link.number });
+        }
+    }
+
+    pub fn greeted(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.greeted)
+    }
+
+    /// The peer and we are a pair or on the way to one, by this link.
+    pub fn greet(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.greeted = true;
+        }
+        self.next_heartbeat = self.now;
+        self.heard();
+        if !self.settings.arbiter && !self.told_no_arbiter {
+            self.told_no_arbiter = true;
+            self.notice(Notice::NoArbiter);
+        }
+    }
+
+    pub fn heard(&mut self) {
+        self.heard_ns = self.now;
+        if self.silent {
+            self.silent = false;
+            self.notice(Notice::Heard);
+        }
+    }
+
+    /// How long the peer has not been heard, if that is longer than allowed.
+    pub fn quiet(&self) -> Option<u64> {
+        let quiet = self.now.saturating_sub(self.heard_ns);
+        (quiet > self.settings.silence_ns).then_some(quiet)
+    }
+
+    pub fn hello(&mut self, side: Side, position: Option<crate::record::Position>) {
+        let (identity, incarnation, term) = (self.identity.clone(), self.incarnation, self.term);
+        self.send(&Message::Hello { identity, incarnation, side, term, position });
+    }
+
+    /// Sends a sign of life if one is due.
+    pub fn heartbeat(&mut self) {
+        if self.greeted() && self.now >= self.next_heartbeat {
+            self.next_heartbeat = self.now + self.settings.heartbeat_ns;
+            let now_ns = self.pacer.target_ns(self.now);
+            self.send(&Message::Heartbeat { term: self.term, now_ns });
+        }
+    }
+
+    pub fn deadline(&self) -> Option<u64> {
+        let heartbeat = self.greeted().then_some(self.next_heartbeat);
+        let claim = self.claim.as_ref().and_then(|claim| claim.again_ns);
+        [heartbeat, claim].into_iter().flatten().min()
+    }
+
+    /// Asks the arbiter for the next term.
+    pub fn claim(&mut self) {
+        if self.claim.is_none() {
+            let term = self.term + 1;
+            self.claim = Some(Claim { term, again_ns: None });
+            self.actions.push_back(Action::Claim { term });
+        }
+    }
+
+    /// Asks again if the arbiter could not be reached.
+    pub fn claim_again(&mut self) {
+        let now = self.now;
+        let Some(claim) = &mut self.claim else { return };
+        if claim.again_ns.is_some_and(|again| now >= again) {
+            claim.again_ns = None;
+            let term = claim.term;
+            self.actions.push_back(Action::Claim { term });
+        }
+    }
+
+    /// Takes the arbiter's answer; true if the term is ours.
+    pub fn claimed(&mut self, term: u64, verdict: Verdict) -> bool {
+        let Some(claim) = &mut self.claim else { return false };
+        if claim.term != term {
+            return false;
+        }
+        match verdict {
+            Verdict::Won => {
+                self.claim = None;
+                return true;
+            }
+            Verdict::Lost { .. } => self.finish(Finish::Fenced { term }),
+            Verdict::Unreachable(why) => {
+                claim.again_ns = Some(self.now + self.settings.claim_again_ns);
+                self.notice(Notice::ArbiterUnreachable(why));
+            }
+        }
+        false
+    }
+
+    pub fn goodbye(&mut self, finished: bool) {
+        if self.greeted() {
+            self.send(&Message::Goodbye { finished });
+        }
+    }
+
+    /// This side is done. What is held is never seen.
+    pub fn finish(&mut self, finish: Finish) {
+        self.claim = None;
+        self.outputs.discard();
+        self.disconnect_unless(matches!(finish, Finish::Stopped | Finish::PoweredOff | Finish::Diverged));
+        self.actions.push_back(Action::Finished(finish));
+        self.turn = Some(Turn::Finished);
+    }
+
+    /// After a goodbye the edge ends the link when it has been sent; otherwise it ends now.
+    fn disconnect_unless(&mut self, parting: bool) {
+        if !parting {
+            self.disconnect();
+        }
+    }
+
+    /// Notes where a run ended and takes over its outputs, which may leave after `needs` records.
+    pub fn ran(&mut self, ran: Ran, at: Place, took_ns: u64) {
+        let instructions = at.count.0.saturating_sub(self.guest.at.count.0);
+        self.pacer.ran(instructions, took_ns);
+        self.guest.at = at;
+        self.guest.idle = None;
+        match ran {
+            Ran::Idle { deadline_ns } => self.guest.idle = Some(deadline_ns),
+            Ran::PoweredOff => self.guest.off = true,
+            Ran::Count | Ran::Output => (),
+        }
+    }
+
+    /// Lets out what may leave when `acknowledged` records are.
+    pub fn release(&mut self, acknowledged: u64) {
+        let released = self.outputs.release(acknowledged);
+        self.actions.extend(released.into_iter().map(Action::Release));
+    }
+
+    pub fn append(&mut self, entry: Entry) {
+        self.log.append(self.guest.at.count, entry);
+    }
+
+    /// The log covers the guest's run so far.
+    pub fn cover(&mut self) {
+        if self.log.end().count < self.guest.at.count {
+            self.append(Entry::Covered);
+        }
+    }
+
+    /// Begins the record file with an image taken where the log ends.
+    pub fn record_head(&mut self, image: &Image) {
+        self.recorded = Some(self.log.end().index);
+        let head = file::head(&self.identity, self.log.end(), image);
+        self.actions.push_back(Action::Record(head));
+    }
+
+    /// Hands out what the record file has not got.
+    pub fn record(&mut self) {
+        let end = self.log.end();
+        if let Some(recorded) = self.recorded.filter(|&recorded| recorded < end.index) {
+            let frame = file::frame(&self.log.batch(recorded), end.chain);
+            self.recorded = Some(end.index);
+            self.actions.push_back(Action::Record(frame));
+        }
+    }
+
+    /// Drops records before `index` that the record file has too.
+    pub fn forget(&mut self, index: u64) {
+        self.log.forget(index.min(self.recorded.unwrap_or(u64::MAX)));
+    }
+
+    pub fn hold(&mut self, outputs: Vec<Emitted>, from: ftemu_cpu::Icount, needs: u64) {
+        self.outputs.hold(outputs, from, self.guest.at.count, needs);
+    }
+}

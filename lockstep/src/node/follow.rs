@@ -1,0 +1,288 @@
+//! Following: executing the log behind the primary, and taking over from it.
+
+use super::State;
+use super::common::{Common, Turn};
+use crate::chain::Chain;
+use crate::divergence::Case;
+use crate::event::Notice;
+use crate::guest::Digest;
+use crate::message::Message;
+use crate::record::Entry;
+use crate::work::{Done, Work};
+use ftemu_cpu::Icount;
+
+#[derive(Debug)]
+pub(super) struct Following {
+    /// Index of the next record to execute.
+    next: u64,
+    /// The record that makes the pair has come: this side has all that the primary ever let out.
+    pub promotable: bool,
+    /// Everything up to here was let out by the primary.
+    released: Icount,
+    agreed: Icount,
+    /// Index of the record after which the kept copy stands.
+    kept: Option<u64>,
+    keep_due: u32,
+    /// The digest to compare with.
+    expected: Option<Digest>,
+    differs: Option<Box<Case>>,
+    trail: Vec<(Icount, u64)>,
+    acknowledge_at: u64,
+    acknowledged: Icount,
+    /// The primary's idea of the guest's time: (host time here, guest time).
+    pub clock: Option<(u64, u64)>,
+    pub deciding: Option<Deciding>,
+}
+
+/// Taking over.
+#[derive(Debug)]
+pub(super) struct Deciding {
+    since_ns: u64,
+    detection_ns: u64,
+    lag_ns: u64,
+    won: Option<u64>,
+}
+
+impl Following {
+    pub fn new(common: &Common) -> Self {
+        Self {
+            next: common.log.end().index,
+            promotable: false,
+            released: Icount(0),
+            agreed: common.guest.at.count,
+            kept: None,
+            keep_due: 0,
+            expected: None,
+            differs: None,
+            trail: Vec::new(),
+            acknowledge_at: common.now,
+            acknowledged: common.guest.at.count,
+            clock: None,
+            deciding: None,
+        }
+    }
+
+    /// Takes records, and says so at once: they are executed later.
+    pub fn receive(
+        &mut self,
+        common: &mut Common,
+        first: u64,
+        released: Icount,
+        records: &[u8],
+        chain: Chain,
+    ) -> Result<(), String> {
+        if self.deciding.is_some() || self.differs.is_some() {
+            return Ok(());
+        }
+        common.log.receive(first, records, chain).map_err(|error| error.to_string())?;
+        self.released = self.released.max(released);
+        for record in common.log.records(first, common.log.end().index) {
+            if let Entry::Paired { term } = record.entry {
+                self.promotable = true;
+                common.term = term;
+                common.notice(Notice::Protected { term, count: record.count });
+            }
+        }
+        self.acknowledge(common);
+        common.outputs.released_by_peer(self.released.min(common.guest.at.count));
+        common.record();
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, common: &mut Common) {
+        self.acknowledge_at = common.now + common.settings.heartbeat_ns / 2;
+        self.acknowledged = common.guest.at.count;
+        let received = common.log.end().index;
+        common.send(&Message::Acknowledge { received, executed: self.acknowledged, agreed: self.agreed });
+    }
+
+    /// The next step along the log.
+    pub fn work(&mut self, common: &mut Common) -> Option<Work> {
+        if let Some(case) = self.differs.take() {
+            return Some(Work::Diagnose(case));
+        }
+        if common.settings.record && common.recorded.is_none() {
+            return Some(Work::Copy);
+        }
+        if self.keep_due == 0 && common.settings.keep_every > 0 {
+            self.keep_due = common.settings.keep_every;
+            self.kept = Some(self.next);
+            self.forget(common);
+            return Some(Work::Keep);
+        }
+        let work = self.step(common);
+        if work.is_none() {
+            self.finish_decision(common);
+        }
+        work
+    }
+
+    fn step(&mut self, common: &mut Common) -> Option<Work> {
+        loop {
+            let record = common.log.get(self.next)?;
+            if record.count > common.guest.at.count {
+                let until = record.count;
+                return self.advance(common, until);
+            }
+            let entry = record.entry.clone();
+            self.next += 1;
+            match entry {
+                Entry::Input(input) => return Some(Work::Apply(input)),
+                Entry::Digest(digest) => {
+                    self.expected = Some(digest);
+                    return Some(Work::Digest);
+                }
+                Entry::Covered | Entry::Paired { .. } | Entry::Alone { .. } | Entry::End => (),
+            }
+        }
+    }
+
+    fn advance(&mut self, common: &mut Common, until: Icount) -> Option<Work> {
+        match common.guest.idle {
+            Some(Some(_)) => Some(Work::SkipIdle),
+            // The primary's guest went on from a state in which this one cannot: they differ.
+            Some(None) => self.differ(common, [0; 32], [0; 32]),
+            None if common.guest.off => self.differ(common, [0; 32], [0; 32]),
+            None => {
+                let slice = common.pacer.instructions(common.settings.slice_ns);
+                Some(Work::Run { until: until.min(Icount(common.guest.at.count.0.saturating_add(slice))) })
+            }
+        }
+    }
+
+    pub fn done(&mut self, common: &mut Common, done: Done, took_ns: u64) {
+        match done {
+            Done::Ran { ran, outputs, at } => {
+                let from = common.guest.at.count;
+                common.ran(ran, at, took_ns);
+                common.hold(outputs, from, 0);
+                common.outputs.released_by_peer(self.released);
+                if at.count > from {
+                    self.trail.push((at.count, at.fingerprint));
+                }
+                self.forget(common);
+            }
+            Done::Applied { at } => {
+                common.guest.at = at;
+                common.guest.idle = None;
+            }
+            Done::Digest(digest) => self.compare(common, digest),
+            Done::Copied(image, _) => common.record_head(&image),
+            _ => (),
+        }
+    }
+
+    fn compare(&mut self, common: &mut Common, ours: Digest) {
+        let Some(theirs) = self.expected.take() else { return };
+        if ours == theirs {
+            self.agreed = common.guest.at.count;
+            self.trail.clear();
+            self.keep_due = self.keep_due.saturating_sub(1);
+            return;
+        }
+        self.differ(common, theirs, ours);
+    }
+
+    /// The guests differ. This side tells the primary, stops, and looks for the cause.
+    fn differ(&mut self, common: &mut Common, theirs: Digest, ours: Digest) -> Option<Work> {
+        let count = common.guest.at.count;
+        common.send(&Message::Differs { count, digest: ours });
+        common.notice(Notice::Differs { count });
+        common.claim = None;
+        self.promotable = false;
+        let records = self.kept.map_or(Vec::new(), |kept| common.log.records(kept, self.next));
+        let trail = std::mem::take(&mut self.trail);
+        self.differs = Some(Box::new(Case { count, agreed: self.agreed, theirs, ours, records, trail }));
+        None
+    }
+
+    /// Drops records that are executed and behind the kept copy.
+    fn forget(&self, common: &mut Common) {
+        common.forget(self.next.min(self.kept.unwrap_or(u64::MAX)));
+    }
+
+    /// The primary is gone: the term is claimed, and meanwhile the log is executed to its end.
+    pub fn decide(&mut self, common: &mut Common) {
+        if self.deciding.is_some() {
+            return;
+        }
+        let behind = common.log.end().count.0.saturating_sub(common.guest.at.count.0);
+        self.deciding = Some(Deciding {
+            since_ns: common.now,
+            detection_ns: common.now.saturating_sub(common.heard_ns),
+            lag_ns: common.pacer.duration_ns(behind),
+            won: None,
+        });
+        common.disconnect();
+        if common.settings.arbiter {
+            common.claim();
+        } else {
+            self.claim_won(common, common.term + 1);
+        }
+    }
+
+    pub fn claim_won(&mut self, common: &mut Common, term: u64) {
+        if let Some(deciding) = &mut self.deciding {
+            deciding.won = Some(term);
+        }
+        if common.guest.working.is_none() && common.log.get(self.next).is_none() {
+            self.finish_decision(common);
+        }
+    }
+
+    /// The log is executed to its end: this side is the guest now, if it has won.
+    fn finish_decision(&mut self, common: &mut Common) {
+        let Some(deciding) = &self.deciding else { return };
+        let Some(term) = deciding.won else { return };
+        let (at, now) = (common.guest.at, common.now);
+        common.term = term;
+        common.notice(Notice::Live {
+            term,
+            count: at.count,
+            detection_ns: deciding.detection_ns,
+            replay_ns: now.saturating_sub(deciding.since_ns),
+            lag_ns: deciding.lag_ns,
+        });
+        let clock = self.clock.map(|(here, there)| there.saturating_add(now.saturating_sub(here)));
+        common.pacer.reset(now, clock.unwrap_or(at.now_ns).max(at.now_ns));
+        common.turn = Some(Turn::Live);
+    }
+
+    pub fn tick(&mut self, common: &mut Common) {
+        if self.deciding.is_some() || self.differs.is_some() {
+            return;
+        }
+        if common.now >= self.acknowledge_at && self.acknowledged < common.guest.at.count && common.greeted() {
+            self.acknowledge(common);
+        }
+        let Some(quiet_ns) = common.quiet() else { return };
+        if common.settings.arbiter && self.promotable {
+            self.decide(common);
+        } else if !common.silent {
+            common.silent = true;
+            common.notice(Notice::Silent { quiet_ns });
+        }
+    }
+
+    pub fn deadline(&self, common: &Common) -> Option<u64> {
+        if self.deciding.is_some() || self.differs.is_some() {
+            return None;
+        }
+        let behind = self.acknowledged < common.guest.at.count && common.greeted();
+        let silence = common.heard_ns.saturating_add(common.settings.silence_ns).saturating_add(1);
+        let silence = (!common.silent).then_some(silence);
+        [behind.then_some(self.acknowledge_at), silence].into_iter().flatten().min()
+    }
+
+    pub fn summary(&self, common: &Common) -> (State, bool, u64, Icount) {
+        let state = match &self.deciding {
+            Some(Deciding { won: None, .. }) if common.log.get(self.next).is_none() => State::Claiming,
+            Some(_) => State::TakingOver,
+            None if self.promotable => State::Backup,
+            None => State::Following,
+        };
+        let behind = common.log.end().count.0.saturating_sub(common.guest.at.count.0);
+        let protected = self.promotable && self.deciding.is_none() && common.greeted() && !common.silent;
+        (state, protected, common.pacer.duration_ns(behind), self.agreed)
+    }
+}

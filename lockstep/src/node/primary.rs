@@ -1,0 +1,354 @@
+//! The side that runs the guest: chooses the counts of inputs, writes the log, holds outputs.
+
+use super::State;
+use super::common::{Common, Turn};
+use super::greet::Greeting;
+use super::peer::Peer;
+use crate::event::{Finish, Notice};
+use crate::guest::{Emitted, Input, Ran};
+use crate::lag::{Lag, rest_ns};
+use crate::message::Message;
+use crate::record::Entry;
+use crate::work::{Done, Place, Work};
+use ftemu_cpu::Icount;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(super) struct Primary {
+    pub peer: Peer,
+    /// From outside, not yet handed over.
+    inputs: VecDeque<Input>,
+    /// The clock was anchored for the first of them.
+    anchored: bool,
+    pub lag: Lag,
+    /// Records sent to the backup.
+    pub sent: u64,
+    /// Records it has acknowledged.
+    pub acknowledged: u64,
+    pub agreed: Icount,
+    flush_at: Option<u64>,
+    rest_until: u64,
+    slowed: bool,
+    stalled: bool,
+    /// A digest was taken at this count.
+    digested: Option<Icount>,
+    /// Why the peer is given up, while the arbiter is asked.
+    pub losing: Option<String>,
+    /// The standby given up has something to say yet.
+    pub keep_link: bool,
+    /// A standby that came meanwhile.
+    pub waiting: Option<Greeting>,
+    /// The guest may run although no standby protects it.
+    pub released_to_run: bool,
+    copying: Copying,
+    powered_off: bool,
+}
+
+/// What the copy that is being made is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copying {
+    Nothing,
+    Record,
+    Standby,
+}
+
+impl Primary {
+    pub fn new() -> Self {
+        Self {
+            peer: Peer::None,
+            inputs: VecDeque::new(),
+            anchored: false,
+            lag: Lag::default(),
+            sent: 0,
+            acknowledged: 0,
+            agreed: Icount(0),
+            flush_at: None,
+            rest_until: 0,
+            slowed: false,
+            stalled: false,
+            digested: None,
+            losing: None,
+            keep_link: false,
+            waiting: None,
+            released_to_run: false,
+            copying: Copying::Nothing,
+            powered_off: false,
+        }
+    }
+
+    /// A standby becomes the primary: the log is executed to its end and the term is won.
+    pub fn go_live(&mut self, common: &mut Common) {
+        self.released_to_run = true;
+        let (log_end, agreed) = (common.log.end().index, common.guest.at.count);
+        self.sent = log_end;
+        self.acknowledged = log_end;
+        self.digested = Some(agreed);
+        common.append(Entry::Alone { term: common.term });
+        common.release(u64::MAX);
+        common.record();
+        self.forget(common);
+        self.after_release(common);
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.inputs.push_back(input);
+    }
+
+    pub fn work(&mut self, common: &mut Common) -> Work {
+        let wait = Work::Wait { until_ns: None };
+        if common.claim.is_some() {
+            return wait;
+        }
+        if let Some(work) = self.copy(common) {
+            return work;
+        }
+        if self.powered_off || common.settings.wait_for_standby && !self.released_to_run || self.stall(common) {
+            return wait;
+        }
+        if let Some(work) = self.digest(common).or_else(|| self.hand_over(common)) {
+            return work;
+        }
+        if common.guest.off {
+            return wait;
+        }
+        if let Some(work) = self.sleep(common) {
+            return work;
+        }
+        if let Some(clock) = common.pacer.anchor(common.now, common.guest.at.now_ns, false) {
+            return self.apply(common, clock);
+        }
+        if common.now < self.rest_until {
+            return Work::Wait { until_ns: Some(self.rest_until) };
+        }
+        Work::Run { until: self.until(common) }
+    }
+
+    /// A copy of the guest, if the record file or a standby wants one.
+    fn copy(&mut self, common: &mut Common) -> Option<Work> {
+        self.copying = if common.settings.record && common.recorded.is_none() {
+            Copying::Record
+        } else if matches!(self.peer, Peer::Joining { sending: None, .. }) {
+            Copying::Standby
+        } else {
+            return None;
+        };
+        common.cover();
+        Some(Work::Copy)
+    }
+
+    fn digest(&mut self, common: &Common) -> Option<Work> {
+        let count = common.guest.at.count;
+        let due = count.0 != 0 && count.0.is_multiple_of(common.settings.digest_interval.max(1));
+        (due && self.watched(common) && self.digested != Some(count)).then(|| {
+            self.digested = Some(count);
+            Work::Digest
+        })
+    }
+
+    /// Somebody reads the log: a standby or a record file.
+    fn watched(&self, common: &Common) -> bool {
+        common.recorded.is_some() || !matches!(self.peer, Peer::None)
+    }
+
+    /// The first input from outside, after an anchor that puts the guest's clock to its arrival.
+    fn hand_over(&mut self, common: &mut Common) -> Option<Work> {
+        if self.inputs.is_empty() || common.guest.off {
+            return None;
+        }
+        if !self.anchored {
+            self.anchored = true;
+            let exact = common.guest.idle.is_some();
+            if let Some(clock) = common.pacer.anchor(common.now, common.guest.at.now_ns, exact) {
+                return Some(self.apply(common, clock));
+            }
+        }
+        self.anchored = false;
+        let input = self.inputs.pop_front()?;
+        Some(self.apply(common, input))
+    }
+
+    fn apply(&mut self, common: &mut Common, input: Input) -> Work {
+        common.append(Entry::Input(input.clone()));
+        self.flush_soon(common);
+        Work::Apply(input)
+    }
+
+    /// What to do while the guest is halted: wait in real time for its deadline, then jump to it.
+    fn sleep(&mut self, common: &Common) -> Option<Work> {
+        let deadline = common.guest.idle?;
+        let Some(deadline) = deadline else { return Some(Work::Wait { until_ns: None }) };
+        if common.pacer.target_ns(common.now) >= deadline {
+            return Some(Work::SkipIdle);
+        }
+        Some(Work::Wait { until_ns: Some(common.pacer.host_ns(deadline)) })
+    }
+
+    fn until(&self, common: &Common) -> Icount {
+        let settings = &common.settings;
+        let slice_ns = if common.outputs.is_empty() { settings.slice_ns } else { settings.short_slice_ns };
+        let count = common.guest.at.count.0;
+        let slice = common.pacer.instructions(slice_ns);
+        let interval = settings.digest_interval.max(1);
+        let boundary = (count / interval + 1).saturating_mul(interval);
+        Icount(count.saturating_add(slice).min(boundary))
+    }
+
+    pub fn done(&mut self, common: &mut Common, done: Done, took_ns: u64) {
+        match done {
+            Done::Ran { ran, outputs, at } => self.ran(common, ran, outputs, at, took_ns),
+            Done::Applied { at } => {
+                common.guest.at = at;
+                common.guest.idle = None;
+            }
+            Done::Digest(digest) => {
+                common.append(Entry::Digest(digest));
+                self.flush_soon(common);
+            }
+            Done::Copied(image, digest) => match self.copying {
+                Copying::Record => common.record_head(&image),
+                Copying::Standby => self.share(common, *image, digest),
+                Copying::Nothing => (),
+            },
+            _ => (),
+        }
+    }
+
+    fn ran(&mut self, common: &mut Common, ran: Ran, outputs: Vec<Emitted>, at: Place, took_ns: u64) {
+        let from = common.guest.at.count;
+        common.ran(ran, at, took_ns);
+        self.rest(common, took_ns);
+        let waiting = !outputs.is_empty();
+        if waiting {
+            self.hold(common, outputs, from);
+        }
+        if common.guest.off && !self.powered_off {
+            self.powered_off = true;
+            common.cover();
+            common.append(Entry::End);
+        }
+        if waiting || self.powered_off {
+            self.flush(common);
+        } else {
+            self.flush_soon(common);
+        }
+        self.after_release(common);
+    }
+
+    /// The output rule: with a backup, what was made may leave when the backup has the log up to here.
+    fn hold(&mut self, common: &mut Common, outputs: Vec<Emitted>, from: Icount) {
+        if self.peer.is_paired() {
+            common.cover();
+            let needs = common.log.end().index;
+            common.hold(outputs, from, needs);
+        } else {
+            common.hold(outputs, from, 0);
+            if common.claim.is_none() {
+                common.release(0);
+            }
+        }
+    }
+
+    fn flush_soon(&mut self, common: &Common) {
+        let due = common.now + common.settings.flush_ns;
+        self.flush_at.get_or_insert(due);
+    }
+
+    /// Sends what the backup lacks and hands the record file what it lacks.
+    pub fn flush(&mut self, common: &mut Common) {
+        self.flush_at = None;
+        if self.watched(common) {
+            common.cover();
+        }
+        let end = common.log.end();
+        if self.peer.is_paired() && common.greeted() && self.sent < end.index {
+            let released = common.outputs.released_to(common.guest.at.count);
+            let records = common.log.batch(self.sent);
+            common.send(&Message::Log { first: self.sent, released, records, chain: end.chain });
+            self.sent = end.index;
+            self.lag.mark(end.count, end.index, common.now);
+        }
+        common.record();
+        self.forget(common);
+    }
+
+    /// Drops the records that nobody will ask for.
+    pub fn forget(&self, common: &mut Common) {
+        let needed = match &self.peer {
+            Peer::None => common.log.end().index,
+            Peer::Joining { sending, .. } => match sending {
+                Some(sending) => sending.begin().position.index,
+                None => common.log.end().index,
+            },
+            Peer::Paired { .. } => self.acknowledged,
+        };
+        common.forget(needed);
+    }
+
+    /// Slows the guest when the backup lags.
+    fn rest(&mut self, common: &mut Common, ran_ns: u64) {
+        let lag_ns = self.lag.lag_ns(common.now);
+        let limit_ns = common.settings.lag_limit_ns;
+        self.rest_until = common.now.saturating_add(rest_ns(lag_ns, limit_ns, ran_ns));
+        if lag_ns > limit_ns && !self.slowed {
+            self.slowed = true;
+            common.notice(Notice::Slowed { lag_ns });
+        } else if self.slowed && lag_ns < limit_ns / 2 {
+            self.slowed = false;
+            common.notice(Notice::FullSpeed);
+        }
+    }
+
+    /// Whether the guest must stand still until the backup answers; tells the user when that changes.
+    fn stall(&mut self, common: &mut Common) -> bool {
+        let stop_ns = if self.stalled { common.settings.lag_stop_ns / 2 } else { common.settings.lag_stop_ns };
+        let why = if !self.peer.is_paired() {
+            None
+        } else if self.lag.unacknowledged_ns(common.now) > stop_ns {
+            Some("the standby does not acknowledge the log")
+        } else if self.lag.lag_ns(common.now) > stop_ns {
+            Some("the standby is too far behind")
+        } else if common.log.bytes() > common.settings.unacknowledged_bytes {
+            Some("too much of the log is not acknowledged")
+        } else {
+            None
+        };
+        match why {
+            Some(why) if !self.stalled => common.notice(Notice::Stalled { why }),
+            None if self.stalled => common.notice(Notice::Unstalled),
+            _ => (),
+        }
+        self.stalled = why.is_some();
+        self.stalled
+    }
+
+    pub fn tick(&mut self, common: &mut Common) {
+        self.watch_peer(common);
+        if self.flush_at.is_some_and(|due| common.now >= due) {
+            self.flush(common);
+        }
+    }
+
+    pub fn deadline(&self, common: &Common) -> Option<u64> {
+        [self.flush_at, self.patience(common)].into_iter().flatten().min()
+    }
+
+    /// Ends this side when the guest is off and everything is out.
+    pub fn after_release(&mut self, common: &mut Common) {
+        let ended = matches!(common.turn, Some(Turn::Finished));
+        if common.guest.off && common.outputs.is_empty() && common.claim.is_none() && !ended {
+            self.flush(common);
+            common.goodbye(true);
+            common.finish(Finish::PoweredOff);
+        }
+    }
+
+    pub fn summary(&self, common: &Common) -> (State, bool, u64, Icount) {
+        let state = match &self.peer {
+            _ if common.claim.is_some() => State::Claiming,
+            Peer::None => State::Alone,
+            Peer::Joining { .. } => State::Sharing,
+            Peer::Paired { .. } => State::Primary,
+        };
+        (state, self.peer.is_protected(), self.lag.lag_ns(common.now), self.agreed)
+    }
+}

@@ -1,0 +1,279 @@
+//! The side that is given a guest: it waits, takes the image, and then follows ([`super::follow`]).
+
+use super::State;
+use super::common::Common;
+use super::follow::Following;
+use crate::event::{Finish, Notice};
+use crate::guest::Digest;
+use crate::log::Log;
+use crate::message::{Begin, Message};
+use crate::record::Position;
+use crate::work::{Done, Place, Work};
+use ftemu_cpu::Icount;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(super) struct Standby {
+    pub stage: Stage,
+    /// The process that gave, or is to give, the guest.
+    primary: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// No guest, and no primary or none that has begun to give it.
+    Waiting,
+    /// The image is coming.
+    Joining(Box<Joining>),
+    /// The guest is here and follows the log.
+    Following(Box<Following>),
+    /// The guest differs from the primary's: it stands still for the diagnosis.
+    Diagnosing,
+}
+
+/// An image on its way.
+#[derive(Debug)]
+pub(super) struct Joining {
+    begin: Begin,
+    /// Pieces that came.
+    chunks: u64,
+    /// Pieces that are in place.
+    placed: u64,
+    tasks: VecDeque<Work>,
+}
+
+impl Standby {
+    pub fn new() -> Self {
+        Self { stage: Stage::Waiting, primary: None }
+    }
+
+    /// It may say Hello: it is not about to go live or to end.
+    pub fn may_pair(&self) -> bool {
+        match &self.stage {
+            Stage::Waiting | Stage::Joining(_) => true,
+            Stage::Following(following) => following.deciding.is_none(),
+            Stage::Diagnosing => false,
+        }
+    }
+
+    /// A primary said Hello; another process than before means that the one before is no more.
+    pub fn hello(&mut self, common: &mut Common, incarnation: u64) {
+        match &self.stage {
+            Stage::Following(_) if self.primary != Some(incarnation) => {
+                self.lose_primary(common, "its process was started anew");
+            }
+            _ => self.primary = Some(incarnation),
+        }
+    }
+
+    /// What it has of the log, to go on from there.
+    pub fn position(&self, common: &Common) -> Option<Position> {
+        matches!(self.stage, Stage::Following(_)).then(|| common.log.end())
+    }
+
+    pub fn message(&mut self, common: &mut Common, message: Message) -> Result<(), String> {
+        match message {
+            Message::Heartbeat { term, now_ns } => self.heartbeat(common, term, now_ns),
+            Message::Welcome { term, resume } => self.welcomed(common, term, resume),
+            Message::Goodbye { finished: true } => common.finish(Finish::PoweredOff),
+            Message::Goodbye { finished: false } => self.lose_primary(common, "it was stopped"),
+            Message::Begin(begin) => self.begin(common, *begin)?,
+            Message::History { port, bytes } => {
+                if matches!(self.stage, Stage::Joining(_)) {
+                    common.outputs.history(port, &bytes);
+                }
+            }
+            Message::Pages { chunk, pages } => self.pieces(|joining| {
+                if chunk != joining.chunks {
+                    return Err(format!("piece {chunk} of the image came, {} was next", joining.chunks));
+                }
+                joining.chunks += 1;
+                joining.tasks.push_back(Work::SetPages(pages));
+                Ok(())
+            })?,
+            Message::Complete { chunks } => self.pieces(|joining| {
+                if chunks != joining.chunks {
+                    return Err(format!("{chunks} pieces of the image were sent, {} came", joining.chunks));
+                }
+                joining.tasks.push_back(Work::Load { state: std::mem::take(&mut joining.begin.state) });
+                Ok(())
+            })?,
+            Message::Log { first, released, records, chain } => {
+                if let Stage::Following(following) = &mut self.stage {
+                    following.receive(common, first, released, &records, chain)?;
+                }
+            }
+            other => return Err(format!("a primary does not send {:?}", other.class())),
+        }
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, common: &mut Common, term: u64, now_ns: u64) {
+        if let Stage::Following(following) = &mut self.stage {
+            if term > common.term {
+                // The primary went on alone while this side heard nothing.
+                self.reset(common, "the primary went on without this side");
+                common.disconnect();
+                return;
+            }
+            following.clock = Some((common.now, now_ns));
+        }
+    }
+
+    fn welcomed(&mut self, common: &mut Common, term: u64, resume: bool) {
+        common.greet();
+        match &self.stage {
+            Stage::Following(_) if resume => common.notice(Notice::Resumed),
+            Stage::Following(_) => self.reset(common, "the primary went on without this side"),
+            Stage::Waiting | Stage::Joining(_) | Stage::Diagnosing => (),
+        }
+        if !resume {
+            common.term = term;
+        }
+    }
+
+    fn begin(&mut self, common: &mut Common, begin: Begin) -> Result<(), String> {
+        if !common.greeted() || !matches!(self.stage, Stage::Waiting) {
+            return Err("an image begins while there is one".into());
+        }
+        common.term = begin.term;
+        common.outputs.begin(&begin.streams);
+        common.notice(Notice::Transferring { pages: begin.pages });
+        let create = Work::Create { config: begin.config.clone() };
+        let tasks = VecDeque::from([create]);
+        self.stage = Stage::Joining(Box::new(Joining { begin, chunks: 0, placed: 0, tasks }));
+        Ok(())
+    }
+
+    fn pieces(&mut self, take: impl FnOnce(&mut Joining) -> Result<(), String>) -> Result<(), String> {
+        match &mut self.stage {
+            Stage::Joining(joining) => take(joining),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn work(&mut self, common: &mut Common) -> Work {
+        let wait = Work::Wait { until_ns: None };
+        match &mut self.stage {
+            Stage::Waiting | Stage::Diagnosing => wait,
+            Stage::Joining(joining) => joining.tasks.pop_front().unwrap_or(wait),
+            Stage::Following(following) => match following.work(common) {
+                Some(Work::Diagnose(case)) => {
+                    self.stage = Stage::Diagnosing;
+                    Work::Diagnose(case)
+                }
+                Some(work) => work,
+                None => wait,
+            },
+        }
+    }
+
+    pub fn done(&mut self, common: &mut Common, done: Done, took_ns: u64) {
+        match (&mut self.stage, done) {
+            (Stage::Joining(joining), Done::Finished) => joining.placed(common),
+            (Stage::Joining(_), Done::Loaded { at, digest }) => self.loaded(common, at, digest),
+            (Stage::Following(following), done) => following.done(common, done, took_ns),
+            (Stage::Diagnosing, Done::Diagnosed(report)) => {
+                common.send(&Message::Findings { text: report.text.clone() });
+                common.notice(Notice::Diverged(report));
+                common.finish(Finish::Diverged);
+            }
+            _ => (),
+        }
+    }
+
+    fn loaded(&mut self, common: &mut Common, at: Place, digest: Digest) {
+        let Stage::Joining(joining) = &self.stage else { return };
+        let begin = &joining.begin;
+        let whole = digest == begin.digest && at.count == begin.position.count;
+        if !whole || !common.outputs.stands_at(&begin.streams) {
+            common.send(&Message::Refused { reason: "the guest's image arrived damaged".into() });
+            common.notice(Notice::Nonsense("the guest's image arrived damaged".into()));
+            self.reset(common, "the image was damaged");
+            common.disconnect();
+            return;
+        }
+        common.log = Log::new(begin.position);
+        common.guest.at = at;
+        common.guest.idle = None;
+        common.guest.off = false;
+        common.send(&Message::Ready { digest });
+        self.stage = Stage::Following(Box::new(Following::new(common)));
+    }
+
+    /// Without a guest again.
+    pub fn reset(&mut self, common: &mut Common, why: &str) {
+        let had = !matches!(self.stage, Stage::Waiting);
+        self.stage = Stage::Waiting;
+        common.outputs.discard();
+        common.recorded = None;
+        common.silent = false;
+        common.guest.stale = common.guest.working.is_some();
+        if had {
+            common.notice(Notice::Dropped { why: why.to_owned() });
+        }
+    }
+
+    pub fn link_lost(&mut self, common: &mut Common) {
+        match &self.stage {
+            Stage::Waiting | Stage::Diagnosing => (),
+            Stage::Joining(_) => self.reset(common, "the connection broke during the state transfer"),
+            Stage::Following(following) if !following.promotable => {
+                self.reset(common, "the connection broke before the pair was complete");
+            }
+            Stage::Following(following) => {
+                if following.deciding.is_none() {
+                    common.notice(Notice::Disconnected);
+                }
+            }
+        }
+    }
+
+    /// The primary is gone: this side takes over if it may.
+    pub fn lose_primary(&mut self, common: &mut Common, why: &str) {
+        match &mut self.stage {
+            Stage::Waiting | Stage::Diagnosing => (),
+            Stage::Following(following) if following.promotable => following.decide(common),
+            Stage::Joining(_) | Stage::Following(_) => self.reset(common, why),
+        }
+    }
+
+    pub fn claim_won(&mut self, common: &mut Common, term: u64) {
+        if let Stage::Following(following) = &mut self.stage {
+            following.claim_won(common, term);
+        }
+    }
+
+    pub fn tick(&mut self, common: &mut Common) {
+        if let Stage::Following(following) = &mut self.stage {
+            following.tick(common);
+        }
+    }
+
+    pub fn deadline(&self, common: &Common) -> Option<u64> {
+        match &self.stage {
+            Stage::Following(following) => following.deadline(common),
+            Stage::Waiting | Stage::Joining(_) | Stage::Diagnosing => None,
+        }
+    }
+
+    pub fn summary(&self, common: &Common) -> (State, bool, u64, Icount) {
+        match &self.stage {
+            Stage::Waiting => (State::Waiting, false, 0, Icount(0)),
+            Stage::Joining(_) => (State::Joining, false, 0, Icount(0)),
+            Stage::Diagnosing => (State::Diagnosing, false, 0, Icount(0)),
+            Stage::Following(following) => following.summary(common),
+        }
+    }
+}
+
+impl Joining {
+    /// A task is done: tells the primary how many pieces are in place.
+    fn placed(&mut self, common: &mut Common) {
+        // The first task makes the guest, every other places a piece.
+        self.placed += 1;
+        if self.placed > 1 {
+            common.send(&Message::Taken { chunks: self.placed - 1 });
+        }
+    }
+}

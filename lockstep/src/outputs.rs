@@ -1,0 +1,217 @@
+//! Outputs between the guest that made them and the outside that may see them.
+//!
+//! Every byte that a serial port sends has a position: the number of bytes the guest sent before it. Both sides count
+//! alike, so whoever reads from the survivor can tell a byte it has from one it lacks.
+
+use crate::event::Release;
+use crate::guest::{Emitted, Output};
+use crate::message::Stream;
+use ftemu_cpu::Icount;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Held outputs, and for each serial port the latest bytes.
+#[derive(Clone, Debug)]
+pub struct Outputs {
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    ports: BTreeMap<u8, Port>,
+    history_bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    /// It was made after this count ...
+    from: Icount,
+    /// ... and up to this one, at which it was drained.
+    count: Icount,
+    /// Records that must be acknowledged first.
+    needs: u64,
+    release: Release,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Port {
+    /// Position of the first byte of `bytes`.
+    start: u64,
+    /// Position after the last byte that may be seen.
+    released: u64,
+    bytes: VecDeque<u8>,
+}
+
+/// Console bytes for a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Position of the first byte; later than asked for if the history does not reach back so far.
+    pub position: u64,
+    /// The bytes, up to the last that may be seen.
+    pub bytes: Vec<u8>,
+}
+
+impl Port {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn trim(&mut self, most: usize) {
+        let free = self.released.saturating_sub(self.start);
+        let excess = (self.bytes.len().saturating_sub(most) as u64).min(free);
+        self.bytes.drain(..usize::try_from(excess).unwrap_or(0));
+        self.start += excess;
+    }
+}
+
+impl Outputs {
+    /// None yet; at most `history_bytes` of released bytes are kept per port.
+    pub fn new(history_bytes: usize) -> Self {
+        Self { held: VecDeque::new(), held_bytes: 0, ports: BTreeMap::new(), history_bytes }
+    }
+
+    /// Takes what the guest made after `from` and up to `count`; it may leave when `needs` records are acknowledged.
+    pub fn hold(&mut self, outputs: Vec<Emitted>, from: Icount, count: Icount, needs: u64) {
+        for Emitted { output, .. } in outputs {
+            let release = match output {
+                Output::Serial { port, bytes } => {
+                    let stream = self.ports.entry(port).or_default();
+                    let position = stream.end();
+                    stream.bytes.extend(&bytes);
+                    self.held_bytes += bytes.len();
+                    Release::Serial { port, position, bytes }
+                }
+                Output::PowerOff => Release::PowerOff,
+                Output::Reset => Release::Reset,
+            };
+            self.held.push_back(Held { from, count, needs, release });
+        }
+    }
+
+    /// Takes out what may leave when `acknowledged` records are.
+    pub fn release(&mut self, acknowledged: u64) -> Vec<Release> {
+        self.pop_while(|held| held.needs <= acknowledged)
+    }
+
+    /// Drops what the peer has let out: everything made up to `count`.
+    pub fn released_by_peer(&mut self, count: Icount) {
+        self.pop_while(|held| held.count <= count);
+    }
+
+    /// Drops what is held and must never be seen.
+    pub fn discard(&mut self) {
+        self.held.clear();
+        self.held_bytes = 0;
+    }
+
+    fn pop_while(&mut self, ready: impl Fn(&Held) -> bool) -> Vec<Release> {
+        let mut out = Vec::new();
+        while self.held.front().is_some_and(&ready) {
+            let Some(held) = self.held.pop_front() else { break };
+            if let Release::Serial { port, position, bytes } = &held.release {
+                self.held_bytes -= bytes.len();
+                let stream = self.ports.entry(*port).or_default();
+                stream.released = position + bytes.len() as u64;
+                stream.trim(self.history_bytes);
+            }
+            out.push(held.release);
+        }
+        out
+    }
+
+    /// Everything made up to this count has been released, for a guest that was last drained at `count`.
+    pub fn released_to(&self, count: Icount) -> Icount {
+        self.held.front().map_or(count, |held| held.from)
+    }
+
+    /// Nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Console bytes held.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Released bytes of `port` from position `from` on.
+    pub fn piece(&self, port: u8, from: u64) -> Piece {
+        let Some(stream) = self.ports.get(&port) else { return Piece { position: from, bytes: Vec::new() } };
+        let position = from.max(stream.start);
+        let length = stream.released.saturating_sub(position);
+        let skip = usize::try_from(position - stream.start).unwrap_or(usize::MAX);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        Piece { position, bytes: stream.bytes.iter().skip(skip).take(length).copied().collect() }
+    }
+
+    /// The heads of all ports and their histories, for a state transfer.
+    pub fn streams(&self) -> Vec<(Stream, Vec<u8>)> {
+        let head = |(&port, stream): (&u8, &Port)| {
+            let bytes = stream.bytes.iter().copied().collect();
+            (Stream { port, start: stream.start, end: stream.end() }, bytes)
+        };
+        self.ports.iter().map(head).collect()
+    }
+
+    /// Takes over the heads of all ports; their histories follow with [`Outputs::history`].
+    pub fn begin(&mut self, streams: &[Stream]) {
+        self.discard();
+        let port = |stream: &Stream| Port { start: stream.start, released: stream.start, bytes: VecDeque::new() };
+        self.ports = streams.iter().map(|stream| (stream.port, port(stream))).collect();
+    }
+
+    /// Takes over bytes of history.
+    pub fn history(&mut self, port: u8, bytes: &[u8]) {
+        let stream = self.ports.entry(port).or_default();
+        stream.bytes.extend(bytes);
+        stream.released = stream.end();
+    }
+
+    /// The ports stand where `streams` says.
+    pub fn stands_at(&self, streams: &[Stream]) -> bool {
+        streams.iter().all(|stream| self.ports.get(&stream.port).is_some_and(|port| port.end() == stream.end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(bytes: &[u8]) -> Vec<Emitted> {
+        vec![Emitted { count: Icount(0), output: Output::Serial { port: 0, bytes: bytes.to_vec() } }]
+    }
+
+    #[test]
+    fn nothing_is_seen_before_its_records_are_acknowledged() {
+        let mut outputs = Outputs::new(100);
+        outputs.hold(sent(b"one"), Icount(0), Icount(10), 1);
+        outputs.hold(sent(b"two"), Icount(10), Icount(20), 2);
+        assert!(outputs.piece(0, 0).bytes.is_empty());
+        assert_eq!(outputs.release(1), [Release::Serial { port: 0, position: 0, bytes: b"one".to_vec() }]);
+        assert_eq!(outputs.piece(0, 1), Piece { position: 1, bytes: b"ne".to_vec() });
+        assert_eq!(outputs.release(2), [Release::Serial { port: 0, position: 3, bytes: b"two".to_vec() }]);
+        assert_eq!(outputs.piece(0, 9), Piece { position: 9, bytes: Vec::new() });
+    }
+
+    #[test]
+    fn history_is_trimmed_but_never_what_is_held() {
+        let mut outputs = Outputs::new(4);
+        outputs.hold(sent(b"0123456789"), Icount(0), Icount(10), 1);
+        assert_eq!(outputs.held_bytes(), 10);
+        outputs.released_by_peer(Icount(9));
+        assert_eq!(outputs.held_bytes(), 10);
+        outputs.released_by_peer(Icount(10));
+        assert_eq!(outputs.piece(0, 0), Piece { position: 6, bytes: b"6789".to_vec() });
+    }
+
+    #[test]
+    fn a_standby_continues_the_positions() {
+        let mut outputs = Outputs::new(4);
+        outputs.hold(sent(b"0123456789"), Icount(0), Icount(10), 1);
+        outputs.release(1);
+        let (heads, histories): (Vec<Stream>, Vec<Vec<u8>>) = outputs.streams().into_iter().unzip();
+        let mut standby = Outputs::new(4);
+        standby.begin(&heads);
+        assert!(!standby.stands_at(&heads));
+        standby.history(0, &histories[0]);
+        assert!(standby.stands_at(&heads));
+        standby.hold(sent(b"ab"), Icount(10), Icount(11), 0);
+        assert_eq!(standby.release(0), [Release::Serial { port: 0, position: 10, bytes: b"ab".to_vec() }]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Sending an image to a standby in pieces, a few under way at a time, while the guest runs on.
+
+use crate::guest::{Digest, Page};
+use crate::image::Image;
+use crate::message::{Begin, Message, Stream};
+use crate::record::Position;
+use std::collections::BTreeMap;
+
+/// Console history in one message.
+const HISTORY_BYTES: usize = 64 << 10;
+
+/// The primary's end. Pages are given up as they are sent.
+#[derive(Debug)]
+pub struct Sending {
+    begin: Begin,
+    pages: BTreeMap<u32, Box<Page>>,
+    sent: u64,
+    taken: u64,
+    complete: bool,
+}
+
+impl Sending {
+    /// Starts: the image, its digest, where the log goes on, the console's state. Also gives the first messages.
+    pub fn new(
+        term: u64,
+        position: Position,
+        image: Image,
+        digest: Digest,
+        streams: Vec<(Stream, Vec<u8>)>,
+    ) -> (Self, Vec<Message>) {
+        let Image { config, count: _, state, pages } = image;
+        let (heads, histories): (Vec<Stream>, Vec<Vec<u8>>) = streams.into_iter().unzip();
+        let begin = Begin { term, position, config, state, digest, pages: pages.len() as u64, streams: heads };
+        let mut messages = vec![Message::Begin(Box::new(begin.clone()))];
+        for (head, history) in begin.streams.iter().zip(&histories) {
+            let piece = |bytes: &[u8]| Message::History { port: head.port, bytes: bytes.to_vec() };
+            messages.extend(history.chunks(HISTORY_BYTES).map(piece));
+        }
+        (Self { begin, pages, sent: 0, taken: 0, complete: false }, messages)
+    }
+
+    /// What the standby was told at first.
+    pub fn begin(&self) -> &Begin {
+        &self.begin
+    }
+
+    /// The standby has put so many pieces in place.
+    pub fn taken(&mut self, chunks: u64) {
+        self.taken = self.taken.max(chunks.min(self.sent));
+    }
+
+    /// The next piece, if one may be sent now.
+    pub fn next(&mut self, chunk_pages: usize, window: u64) -> Option<Message> {
+        if self.complete || self.sent - self.taken >= window {
+            return None;
+        }
+        let mut pages = Vec::new();
+        while pages.len() < chunk_pages.max(1) {
+            let Some(page) = self.pages.pop_first() else { break };
+            pages.push(page);
+        }
+        if pages.is_empty() {
+            self.complete = true;
+            return Some(Message::Complete { chunks: self.sent });
+        }
+        self.sent += 1;
+        Some(Message::Pages { chunk: self.sent - 1, pages })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ftemu_cpu::Icount;
+
+    #[test]
+    fn pieces_keep_within_the_window_and_end_with_complete() {
+        let pages = (0..5).map(|index| (index, Box::new([1; 4096]))).collect();
+        let image = Image { config: vec![], count: Icount(0), state: vec![], pages };
+        let history = (Stream { port: 0, start: 0, end: 3 }, b"abc".to_vec());
+        let (mut sending, first) = Sending::new(1, Position::start(Icount(0)), image, [0; 32], vec![history]);
+        assert_eq!(first.len(), 2);
+        assert!(matches!(sending.next(2, 2), Some(Message::Pages { chunk: 0, .. })));
+        assert!(matches!(sending.next(2, 2), Some(Message::Pages { chunk: 1, .. })));
+        assert_eq!(sending.next(2, 2), None);
+        sending.taken(9);
+        assert!(matches!(sending.next(2, 2), Some(Message::Pages { chunk: 2, .. })));
+        assert_eq!(sending.next(2, 2), Some(Message::Complete { chunks: 3 }));
+        assert_eq!(sending.next(2, 2), None);
+    }
+}
