@@ -116,7 +116,7 @@ impl Catalogue {
     pub fn debian(&self, mode: debian::Mode, progress: &mut dyn FnMut(Progress)) -> Result<Guest, FetchError> {
         let (kernel, name) = self.part("vmlinuz", progress, |catalogue, progress| {
             let package = catalogue.versioned_kernel(progress)?;
-            catalogue.from_package(&package, "boot/vmlinuz-", progress)
+            catalogue.packaged_file(&package, "boot/vmlinuz-", progress)
         })?;
         let (busybox, _) = self.busybox(progress)?;
         let initrd = Some(debian::initramfs(&busybox));
@@ -130,7 +130,7 @@ impl Catalogue {
     pub fn busybox(&self, progress: &mut dyn FnMut(Progress)) -> Result<(Vec<u8>, String), FetchError> {
         self.part("busybox", progress, |catalogue, progress| {
             catalogue.ensure_listed(BUSYBOX, progress)?;
-            catalogue.from_package(BUSYBOX, "bin/busybox", progress)
+            catalogue.packaged_file(BUSYBOX, "bin/busybox", progress)
         })
     }
 
@@ -177,7 +177,7 @@ impl Catalogue {
     }
 
     /// Downloads a package and takes one file out of it: the first whose path starts with `prefix`.
-    fn from_package(
+    fn packaged_file(
         &self,
         package: &str,
         prefix: &str,

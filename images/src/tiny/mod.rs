@@ -19,9 +19,10 @@ use iced_x86::code_asm::CodeAssembler;
 
 use crate::Guest;
 
-/// The I/O port of PM1a_CNT (ACPI 6.5, 4.8.3.2.1) and what to write there for S5. The board's ACPI tables name the same,
-/// and so do QEMU's for its i440FX.
-pub const POWER_OFF: (u16, u16) = (0x604, 0x2000);
+/// The I/O port of PM1a_CNT (ACPI 6.5, 4.8.3.2.1): the board's ACPI tables name it, and so do QEMU's for its i440FX.
+pub const POWER_PORT: u16 = 0x604;
+/// What to write there for S5, SLP_EN with a SLP_TYP: what the board's DSDT says, then what QEMU's does.
+pub const POWER_OFF: [u16; 2] = [0x3400, 0x2000];
 
 /// Prints `lines` chained lines starting from `seed`, waiting for `pause` timer ticks of 1 ms after each, then powers
 /// off. [`crate::Chain`] with [`crate::chain::Work::Tiny`] verifies them.

@@ -4,8 +4,8 @@
 use iced_x86::IcedError;
 use iced_x86::code_asm::{CodeAssembler, al, dword_ptr, eax, rax};
 
-use super::POWER_OFF;
 use super::start::out_word;
+use super::{POWER_OFF, POWER_PORT};
 
 /// The vector of IRQ 0.
 pub(super) const IRQ_BASE: i32 = 0x20;
@@ -76,7 +76,9 @@ pub(super) fn end_of_local_interrupt(a: &mut CodeAssembler) -> Result<(), IcedEr
 
 /// Powers the machine off, and halts for good in case it stays on.
 pub(super) fn power_off(a: &mut CodeAssembler) -> Result<(), IcedError> {
-    out_word(a, POWER_OFF.0, POWER_OFF.1)?;
+    for value in POWER_OFF {
+        out_word(a, POWER_PORT, value)?;
+    }
     let mut halt = a.create_label();
     a.cli()?;
     a.set_label(&mut halt)?;
