@@ -85,6 +85,9 @@ impl Execution<'_> {
         access: Access,
         pieces: &mut [(u64, usize); 2],
     ) -> Result<usize, Exception> {
+        if !paging::is_canonical(linear.wrapping_add(length.max(1) as u64 - 1)) {
+            return Err(Exception::general_protection(0));
+        }
         let first = length.min((PAGE - linear % PAGE) as usize);
         pieces[0] = (paging::walk(self.memory, self.state, linear, access)?.physical, first);
         if first == length {

@@ -4,6 +4,7 @@ use super::blocks::Mode;
 use super::frame::{TableDisplacements, displacement, register_displacement};
 use super::sites::{AccessSite, Site};
 use super::trampolines::{HOMES, Trampolines};
+use crate::exception::Exception;
 use iced_x86::{Encoder, Instruction};
 
 /// Host register numbers with a role of their own.
@@ -48,6 +49,15 @@ pub enum Cold {
         jump: usize,
         /// Linear target.
         target: u64,
+    },
+    /// The instruction raises.
+    Raise {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Instruction of the block.
+        index: u8,
+        /// What it raises.
+        exception: Exception,
     },
     /// x87/SSE registers are in memory at block entry.
     LoadFpu {
@@ -228,7 +238,7 @@ impl Builder<'_> {
     }
 
     /// JRCXZ over a JMP: continues here if RCX is zero; returns the displacement of the other way.
-    fn unless_zero(&mut self) -> usize {
+    pub(super) fn unless_zero(&mut self) -> usize {
         self.bytes(&[0xe3, 5]);
         self.jump()
     }
@@ -289,6 +299,21 @@ impl Builder<'_> {
             self.service_number(super::sites::LEAVE);
             return;
         }
+        self.look_up_jump();
+        self.service_number(super::sites::MISS);
+    }
+
+    /// As [`Builder::jump_to_r10`], for a target that the guest computed. `moved`: what has been added to RSP.
+    pub fn branch_to_r10(&mut self, moved: i32) {
+        if self.chain {
+            self.look_up_jump();
+        }
+        let site = Site::Branch { block: self.block, index: self.index, moved };
+        self.service(site);
+    }
+
+    /// Jumps to the block for R10 if the jump cache has it.
+    fn look_up_jump(&mut self) {
         self.bytes(&[0x45, 0x0f, 0xb7, 0xea]); // movzx r13d, r10w
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tag]
         self.bytes(&self.tables.jump_tag.to_le_bytes());
@@ -297,7 +322,6 @@ impl Builder<'_> {
         self.bytes(&[0x42, 0xff, 0xa4, 0xec]); // jmp [rsp+r13*8+entry]
         self.bytes(&self.tables.jump_entry.to_le_bytes());
         self.aim_here(jump);
-        self.service_number(super::sites::MISS);
     }
 
     /// What a jump with displacement at `jump` to a linear target becomes.
@@ -333,6 +357,11 @@ impl Builder<'_> {
                     self.aim_here(jump);
                     self.constant(host::R10, target);
                     self.jump_to_r10();
+                }
+                Cold::Raise { jump, index, exception } => {
+                    self.aim_here(jump);
+                    let block = self.block;
+                    self.service(Site::Raise { block, index, exception });
                 }
                 Cold::LoadFpu { jump, back } => {
                     self.aim_here(jump);

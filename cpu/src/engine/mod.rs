@@ -217,6 +217,7 @@ impl Engine {
         };
         signals::leave();
         self.bus = None;
+        system::fpu::canonicalize(&mut self.state_mut().fx);
         stop
     }
 
@@ -247,8 +248,11 @@ impl Engine {
         if state.interrupt_shadow || trap {
             self.state_mut().interrupt_shadow = false;
             let before = self.count;
-            self.run_isolated();
-            if trap && self.count > before {
+            let next = self.run_isolated();
+            // An interrupt or a system call that cleared TF enters its handler untrapped; POPF does not.
+            let state = self.state();
+            let kept = state.rflags & rflags::TF != 0 || next == Some(state.rip);
+            if trap && kept && self.count > before {
                 self.state_mut().dr[6] |= 1 << 14;
                 self.raise(Exception::debug());
             }
@@ -273,23 +277,31 @@ impl Engine {
         match self.exit {
             Exit::Lookup => {}
             Exit::Raised(exception) => self.raise(exception),
-            Exit::Isolate => self.run_isolated(),
+            Exit::Isolate => {
+                self.run_isolated();
+            }
         }
     }
 
-    /// Runs the instruction at RIP alone; it may touch devices and tracked pages.
-    fn run_isolated(&mut self) {
+    /// Runs the instruction at RIP alone; it may touch devices and tracked pages. Gives the address behind it.
+    fn run_isolated(&mut self) -> Option<u64> {
         let mode = Mode(self.mode().0 | Mode::ISOLATED);
         let number = match self.locate(mode) {
             Ok(number) => number,
-            Err(exception) => return self.raise(exception),
+            Err(exception) => {
+                self.raise(exception);
+                return None;
+            }
         };
+        let block = self.block(number);
+        let next = block.rip.wrapping_add(u64::from(block.length));
         self.exit = Exit::Lookup;
         self.enter(number, 1);
         if let Exit::Raised(exception) = self.exit {
             self.raise(exception);
         }
         self.exit = Exit::Lookup;
+        Some(next)
     }
 
     /// The block at RIP, translated if need be.

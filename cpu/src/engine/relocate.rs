@@ -7,7 +7,7 @@ use super::builder::{Builder, host};
 use super::sites::AccessSite;
 use super::trampolines::{HOMES, host_register};
 use crate::state::{gpr, segment};
-use iced_x86::{Code, Instruction, InstructionInfo, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Code, CpuidFeature, Instruction, InstructionInfo, Mnemonic, OpAccess, OpKind, Register};
 
 /// A guest register that an instruction names, standing in a scratch register.
 #[derive(Clone, Copy)]
@@ -43,6 +43,24 @@ fn is_read(access: OpAccess) -> bool {
 /// The operand number of the memory operand.
 fn memory_operand(instruction: &Instruction) -> Option<u32> {
     (0..instruction.op_count()).find(|&operand| instruction.op_kind(operand) == OpKind::Memory)
+}
+
+/// Whether a 16-byte operand must be aligned (APM vol. 1 §4.3.2).
+fn needs_alignment(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::*;
+    !matches!(
+        mnemonic,
+        Movups | Movupd | Movdqu | Lddqu | Pcmpestri | Pcmpestri64 | Pcmpestrm | Pcmpestrm64 | Pcmpistri | Pcmpistrm
+    )
+}
+
+/// Whether a pending x87 exception is raised before the instruction does anything.
+fn waits_for_x87(instruction: &Instruction) -> bool {
+    use CpuidFeature::{FPU, FPU287, FPU387, MMX};
+    let x87 = instruction.cpuid_features().iter().any(|feature| matches!(feature, FPU | FPU287 | FPU387 | MMX));
+    let uses_mmx = (0..instruction.op_count()).any(|operand| instruction.op_register(operand).is_mm());
+    let waits = !matches!(instruction.mnemonic(), Mnemonic::Fnstcw | Mnemonic::Fnstsw);
+    (x87 || uses_mmx) && waits
 }
 
 /// Forms with a fixed accumulator and an absolute address have no encoding with a base register.
@@ -119,6 +137,8 @@ impl Builder<'_> {
             read: is_read(access),
             write: is_write(access),
             stack,
+            aligned: size == 16 && needs_alignment(instruction.mnemonic()),
+            x87: waits_for_x87(instruction),
             plain: access == OpAccess::Write && instruction.mnemonic() == Mnemonic::Mov,
             ..AccessSite::default()
         }
@@ -234,7 +254,7 @@ fn map_registers(instruction: &Instruction, info: &InstructionInfo, scratch: &[u
     mapping.count_register = shifts_by_cl(instruction)
         || matches!(instruction.mnemonic(), Cmpxchg16b | Cmpxchg8b)
         || mapping.high_byte && registers().any(|(_, register)| register.full_register() == Register::RCX);
-    mapping.count_written = matches!(instruction.mnemonic(), Pcmpistri | Pcmpestri | Vpcmpistri | Vpcmpestri);
+    mapping.count_written = matches!(instruction.mnemonic(), Pcmpistri | Pcmpestri | Pcmpestri64);
     let busy = mapping.count_register || mapping.count_written;
     // Next to a high byte no register that needs REX can stand: MOVZX of it into RSP goes through RCX.
     let mut free = scratch

@@ -7,12 +7,14 @@ use super::{Bounce, Engine, Exit};
 use crate::exception::Exception;
 use crate::memory::{CODE, PAGE, TABLE};
 use crate::paging::{self, Access, Translation};
-use crate::state::rflags;
+use crate::state::{gpr, rflags};
 use crate::system::{self, Flow};
 use iced_x86::Instruction;
 
 const RESUME: u32 = 0;
 const RETURN: u32 = 1;
+/// ES in the low byte of the x87 status word.
+const EXCEPTION_SUMMARY: u8 = 1 << 7;
 
 /// Called by the service trampoline, on the frame's stack, with the guest saved in the frame.
 pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
@@ -32,6 +34,10 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
             let frame = engine.frame();
             frame.state.rip = frame.address;
             engine.go_on(None)
+        }
+        Site::Branch { block, index, moved } => {
+            let (block, index, moved) = (*block, *index, *moved);
+            engine.branch(block, index, moved)
         }
         Site::Leave => {
             let frame = engine.frame();
@@ -69,6 +75,22 @@ impl Engine {
     fn leave_with(&mut self, exit: Exit) -> u32 {
         self.exit = exit;
         RETURN
+    }
+
+    /// An indirect transfer whose target, in R10, is not in the jump cache.
+    fn branch(&mut self, block: u32, index: u8, moved: i32) -> u32 {
+        let frame = self.frame();
+        if !paging::is_canonical(frame.address) {
+            let stack = &mut frame.state.gpr[gpr::RSP];
+            *stack = stack.wrapping_sub(i64::from(moved) as u64);
+            return self.abort(block, index, Exit::Raised(Exception::general_protection(0)));
+        }
+        frame.state.rip = frame.address;
+        let running = self.block(block);
+        if running.mode.isolated() || block == super::SCRATCH_BLOCK {
+            return self.leave_with(Exit::Lookup);
+        }
+        self.go_on(None)
     }
 
     /// Goes on at RIP, between two blocks; `link` is a jump (and its stub) that may lead there directly from now on.
@@ -143,12 +165,19 @@ impl Engine {
         let linear = self.frame().address;
         let user = self.block(site.block).mode.user();
         let isolated = self.block(site.block).mode.isolated();
+        if site.aligned && linear % u64::from(site.size) != 0 {
+            return self.abort(site.block, site.index, Exit::Raised(Exception::general_protection(0)));
+        }
         let access = Access { write: site.write, user, fetch: false };
         let (found, pieces) = match self.translate_access(linear, site.size as usize, access) {
             Ok(found) => found,
             Err(exception) => {
-                let stack = site.stack && exception.vector == 13;
-                let exception = if stack { Exception::stack(0) } else { exception };
+                let pending = site.x87 && self.frame().state.fx.0[2] & EXCEPTION_SUMMARY != 0;
+                let exception = match exception.vector {
+                    _ if pending => Exception::x87_floating_point(),
+                    13 if site.stack => Exception::stack(0),
+                    _ => exception,
+                };
                 return self.abort(site.block, site.index, Exit::Raised(exception));
             }
         };
@@ -182,6 +211,9 @@ impl Engine {
     ) -> Result<(Translation, Bounce), Exception> {
         // SAFETY: the state lives in the frame, apart from the memory borrowed here.
         let state = unsafe { &(*self.mapping.get()).state };
+        if !paging::is_canonical(linear.wrapping_add(size as u64 - 1)) {
+            return Err(Exception::general_protection(0));
+        }
         let found = paging::walk(&mut self.memory, state, linear, access)?;
         let first = size.min((PAGE - linear % PAGE) as usize);
         let mut bounce = Bounce { physical: [(found.physical, first), (0, 0)], pieces: 1, host: 0 };

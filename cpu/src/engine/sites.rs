@@ -27,6 +27,10 @@ pub struct AccessSite {
     pub read: bool,
     /// It stores.
     pub write: bool,
+    /// An address that is no multiple of the size is #GP(0), whatever the page tables say.
+    pub aligned: bool,
+    /// A pending x87 exception comes before any fault of the access.
+    pub x87: bool,
     /// Addressing errors are #SS.
     pub stack: bool,
     /// The operation only stores: it may be repeated.
@@ -44,6 +48,15 @@ pub struct AccessSite {
 pub enum Site {
     /// Number 0.
     Miss,
+    /// As number 0, for an indirect transfer: a target that is not canonical faults in the instruction itself.
+    Branch {
+        /// Block.
+        block: u32,
+        /// Instruction of the block.
+        index: u8,
+        /// What the instruction has added to RSP.
+        moved: i32,
+    },
     /// Number 1.
     Fault,
     /// Number 2.

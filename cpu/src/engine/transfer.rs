@@ -1,8 +1,9 @@
 //! Near jumps, calls, returns and the stack: the instructions whose effect on RIP or RSP is emitted by hand.
 
-use super::builder::{Builder, host};
+use super::builder::{Builder, Cold, host};
 use super::sites::AccessSite;
 use super::trampolines::{HOMES, host_register};
+use crate::exception::Exception;
 use crate::state::gpr;
 use iced_x86::{Code, FlowControl, Instruction, MemoryOperand, Mnemonic, OpAccess, OpKind, Register};
 
@@ -57,11 +58,11 @@ impl Builder<'_> {
         })
     }
 
-    /// Loads a memory operand of `size` bytes into RCX.
+    /// Loads a memory operand of `size` bytes into R10.
     fn take_operand(&mut self, instruction: &Instruction, size: u8) {
         self.address(instruction, true);
         let site = self.access_site(instruction, size as usize, OpAccess::Read);
-        self.access(site, |builder| builder.take(host::RCX, size));
+        self.access(site, |builder| builder.take(host::R10, size));
     }
 
     /// PUSH of a register, an immediate or memory.
@@ -74,7 +75,7 @@ impl Builder<'_> {
             }
             OpKind::Memory => {
                 self.take_operand(instruction, size);
-                self.store(host::RCX, super::frame::displacement!(temporary));
+                self.store(host::R10, super::frame::displacement!(temporary));
                 self.push_value(size, |builder| {
                     builder.load(host::RCX, super::frame::displacement!(temporary));
                     host::RCX
@@ -94,24 +95,36 @@ impl Builder<'_> {
     pub fn pop(&mut self, instruction: &Instruction) {
         let size = instruction.stack_pointer_increment().unsigned_abs() as u8;
         let guest = instruction.op0_register().full_register().number();
-        self.copy(host::R10, host::R15);
-        self.access(stack_site(size, false), |builder| builder.take(host::RCX, size));
+        self.take_from_stack(size);
         self.adjust_stack(i32::from(size));
+        self.set_from_r10(guest, size);
+    }
+
+    /// Loads the top of the stack into R10 (RCX does not outlive a slow access).
+    fn take_from_stack(&mut self, size: u8) {
+        self.copy(host::R10, host::R15);
+        self.access(stack_site(size, false), |builder| builder.take(host::R10, size));
+    }
+
+    /// Writes R10, or its low 16 bits, to a guest register.
+    fn set_from_r10(&mut self, guest: usize, size: u8) {
         if size == 8 {
-            self.store_guest(guest, host::RCX);
-        } else {
-            self.load_guest(host::R10, guest);
-            self.bytes(&[0x66, 0x41, 0x89, 0xca]); // mov r10w, cx
             self.store_guest(guest, host::R10);
+        } else {
+            self.load_guest(host::RCX, guest);
+            self.bytes(&[0x66, 0x44, 0x89, 0xd1]); // mov cx, r10w
+            self.store_guest(guest, host::RCX);
         }
     }
 
     /// LEAVE.
-    pub fn leave_frame(&mut self) {
+    pub fn leave_frame(&mut self, instruction: &Instruction) {
+        let size = if instruction.code() == Code::Leavew { 2 } else { 8 };
         self.load_guest(host::R10, gpr::RBP);
-        self.access(stack_site(8, false), |builder| builder.take(host::RCX, 8));
-        self.lea(host::R15, Some(5), None, 8, true);
-        self.store_guest(gpr::RBP, host::RCX);
+        self.access(stack_site(size, false), |builder| builder.take(host::R10, size));
+        self.load_guest(host::R15, gpr::RBP);
+        self.adjust_stack(i32::from(size));
+        self.set_from_r10(gpr::RBP, size);
     }
 
     /// Emits a near transfer of control; false if this is none.
@@ -132,12 +145,12 @@ impl Builder<'_> {
             }
             FlowControl::IndirectBranch => {
                 self.target_operand(instruction);
-                self.copy(host::R10, host::RCX);
-                self.jump_to_r10();
+                self.branch_to_r10(0);
             }
             FlowControl::IndirectCall => {
                 self.target_operand(instruction);
-                self.store(host::RCX, super::frame::displacement!(temporary));
+                self.store(host::R10, super::frame::displacement!(temporary));
+                self.require_canonical();
                 self.push_return_address(next);
                 self.load(host::R10, super::frame::displacement!(temporary));
                 self.jump_to_r10();
@@ -155,24 +168,34 @@ impl Builder<'_> {
         });
     }
 
-    /// RCX = the target of an indirect branch.
+    /// R10 = the target of an indirect branch.
     fn target_operand(&mut self, instruction: &Instruction) {
         if instruction.op0_kind() == OpKind::Memory {
             self.take_operand(instruction, 8);
         } else {
             let register = instruction.op0_register();
-            let value = self.value_of(register, host::RCX);
-            self.copy(host::RCX, value);
+            let value = self.value_of(register, host::R10);
+            self.copy(host::R10, value);
         }
     }
 
+    /// Raises #GP(0) unless R10 is canonical. A call must know before it pushes.
+    fn require_canonical(&mut self) {
+        self.copy(host::RCX, host::R10);
+        self.constant(host::R13, 16);
+        self.bytes(&[0xc4, 0x42, 0x91, 0xf7, 0xd2]); // shlx r10, r10, r13
+        self.bytes(&[0xc4, 0x42, 0x92, 0xf7, 0xd2]); // sarx r10, r10, r13
+        self.bytes(&[0x49, 0xf7, 0xd2]); // not r10
+        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 1, true);
+        let jump = self.unless_zero();
+        self.cold.push(Cold::Raise { jump, index: self.index, exception: Exception::general_protection(0) });
+    }
+
     fn near_return(&mut self, instruction: &Instruction) {
-        self.copy(host::R10, host::R15);
-        self.access(stack_site(8, false), |builder| builder.take(host::RCX, 8));
+        self.take_from_stack(8);
         let extra = if instruction.op_count() == 1 { instruction.immediate16() } else { 0 };
         self.adjust_stack(8 + i32::from(extra));
-        self.copy(host::R10, host::RCX);
-        self.jump_to_r10();
+        self.branch_to_r10(8 + i32::from(extra));
     }
 }
 

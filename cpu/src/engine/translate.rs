@@ -258,7 +258,7 @@ fn emit_instruction(builder: &mut Builder, instruction: &Instruction, factory: &
         match instruction.mnemonic() {
             Mnemonic::Push => builder.push(instruction),
             Mnemonic::Pop => builder.pop(instruction),
-            _ => builder.leave_frame(),
+            _ => builder.leave_frame(instruction),
         }
     } else if !builder.transfer(instruction) {
         if instruction.code() == Code::Wait {
