@@ -37,8 +37,9 @@ use std::io;
 use tlb::Tlb;
 use trampolines::Trampolines;
 
-/// Bytes of translated code kept; past that all of it is forgotten.
-const CODE_BYTES: usize = 64 << 20;
+/// Bytes of translated code kept; past that all of it is forgotten. What is known about it takes about three times as
+/// much, and all together stays below 256 MiB.
+const CODE_BYTES: usize = 40 << 20;
 /// The number of the block in the scratch area.
 pub const SCRATCH_BLOCK: u32 = u32::MAX;
 
