@@ -7,6 +7,7 @@ use crate::generate;
 use crate::host::{BATCH, Host};
 use crate::shrink::shrink;
 use anyhow::Result;
+use iced_x86::{Decoder, DecoderOptions};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
@@ -21,13 +22,13 @@ pub struct Statistics {
     pub vectors: BTreeMap<u8, u64>,
     /// Mnemonics that were in them.
     pub instructions: BTreeMap<String, u64>,
-    /// Reports of the cases that differ, shrunk.
-    pub failures: Vec<String>,
+    /// Cases that differ, shrunk: how many, and the report of the first, by instructions and first difference.
+    pub failures: BTreeMap<String, (u64, String)>,
 }
 
 impl Display for Statistics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} compared, {} skipped, {} differ; ends:", self.compared, self.skipped, self.failures.len())?;
+        write!(formatter, "{} compared, {} skipped, {} differ; ends:", self.compared, self.skipped, self.failures.values().map(|(count, _)| count).sum::<u64>())?;
         for (vector, count) in &self.vectors {
             write!(formatter, " #{vector} {count}")?;
         }
@@ -40,11 +41,14 @@ pub struct Campaign {
     host: Host,
     engine: Engine,
     next: u64,
-    /// Failures after which it ends.
+    /// Kinds of failure after which it ends.
     pub patience: usize,
     /// What it has seen.
     pub statistics: Statistics,
 }
+
+/// Suspects that are shrunk at a time.
+const SUSPECTS: usize = 64;
 
 type Batch = Vec<(Case, Program)>;
 
@@ -72,19 +76,19 @@ impl Campaign {
         let mut suspects = Vec::new();
         let mut batch = self.generate(end);
         self.host.submit(&batch)?;
-        while !batch.is_empty() {
+        while !batch.is_empty() && suspects.len() < SUSPECTS {
             let following = self.generate(end);
             let expected = self.host.collect(&batch)?;
             self.host.submit(&following)?;
             suspects.extend(self.check(&batch, expected));
             batch = following;
-            if suspects.len() + self.statistics.failures.len() >= self.patience {
-                break;
-            }
         }
         self.host.collect(&batch)?;
         for case in suspects {
             self.examine(&case);
+        }
+        if self.statistics.failures.len() < self.patience && self.next < end {
+            return self.run(end - self.next);
         }
         Ok(())
     }
@@ -120,40 +124,60 @@ impl Campaign {
         batch
     }
 
-    /// Shrinks a case that differs and writes the report.
+    /// Shrinks a case that differs and files the report.
     fn examine(&mut self, case: &Case) {
         let smallest = shrink(case, |case| self.differs(case).is_some());
-        let text = match self.differs(&smallest) {
-            Some(text) => text,
-            None => format!("seed {:#x} differed once and then no more\n{}", case.seed, case.listing()),
+        let (kind, text) = match self.differs(&smallest) {
+            Some(mismatch) => (format!("{}: {}", mnemonics(&smallest), mismatch.kind), mismatch.text),
+            None => ("once and then no more".into(), case.listing()),
         };
-        self.statistics.failures.push(text);
+        self.statistics.failures.entry(kind).or_insert((0, text)).0 += 1;
     }
 
-    /// The report of a case if it differs.
-    pub fn differs(&mut self, case: &Case) -> Option<String> {
+    /// How a case differs, if it does.
+    pub fn differs(&mut self, case: &Case) -> Option<Mismatch> {
         let program = case.assemble()?;
         let expected = self.host.run(case, &program)?;
         mismatch(&mut self.engine, case, &program, &expected)
     }
 }
 
-/// The report if the engine, whole or in slices, does not do what was expected.
-fn mismatch(engine: &mut Engine, case: &Case, program: &Program, expected: &Outcome) -> Option<String> {
+/// A case that differs.
+pub struct Mismatch {
+    /// Between what, and what differs first.
+    pub kind: String,
+    /// For people.
+    pub text: String,
+}
+
+/// Whether the engine, whole or in slices, does not do what was expected.
+fn mismatch(engine: &mut Engine, case: &Case, program: &Program, expected: &Outcome) -> Option<Mismatch> {
     engine.slicing = Slicing::Whole;
-    let Some(whole) = engine.run(case, program) else {
-        return Some(format!("the engine does not end\n{}", report(case, ["host", "engine"], &[])));
-    };
-    let found = differences(case, expected, &whole, Excused::default());
-    if !found.is_empty() {
-        return Some(report(case, ["host", "engine"], &found));
+    let whole = engine.run(case, program);
+    let found = unequal(case, ["host", "engine"], expected, whole.as_ref());
+    if found.is_some() {
+        return found;
     }
     engine.slicing = Slicing::Random(case.seed);
-    let Some(sliced) = engine.run(case, program) else {
-        return Some(format!("the engine does not end in slices\n{}", report(case, ["whole", "sliced"], &[])));
+    let sliced = engine.run(case, program);
+    unequal(case, ["whole", "sliced"], whole.as_ref()?, sliced.as_ref())
+}
+
+fn unequal(case: &Case, names: [&str; 2], left: &Outcome, right: Option<&Outcome>) -> Option<Mismatch> {
+    let Some(right) = right else {
+        return Some(Mismatch { kind: format!("{} does not end", names[1]), text: report(case, names, &[]) });
     };
-    let found = differences(case, &whole, &sliced, Excused::default());
-    (!found.is_empty()).then(|| report(case, ["whole", "sliced"], &found))
+    let found = differences(case, left, right, Excused::default());
+    let kind = format!("{}/{} {}", names[0], names[1], found.first()?.what);
+    Some(Mismatch { kind, text: report(case, names, &found) })
+}
+
+/// The instructions of a small case.
+fn mnemonics(case: &Case) -> String {
+    let Some(program) = case.assemble() else { return String::new() };
+    let mut decoder = Decoder::with_ip(64, &program.bytes, program.address, DecoderOptions::AMD);
+    let names: Vec<String> = decoder.iter().take(6).map(|one| format!("{:?}", one.code())).collect();
+    names.join(" ")
 }
 
 impl Statistics {

@@ -66,6 +66,8 @@ pub const NOT_ON_THE_HOST: &[(Mnemonic, &str)] = &[
     (Mnemonic::Iretq, "depends on the host's descriptor table"),
     (Mnemonic::Popf, "loads TF and AC from random bytes; the generator has its own form"),
     (Mnemonic::Popfq, "loads TF and AC from random bytes; the generator has its own form"),
+    (Mnemonic::Sysexit, "#UD in AMD's long mode; hypervisors emulate Intel's #GP"),
+    (Mnemonic::Sysexitq, "#UD in AMD's long mode; hypervisors emulate Intel's #GP"),
     (Mnemonic::Ud0, "vendors disagree on whether it has a ModRM byte"),
     (Mnemonic::Rsm, "iced knows it, the host's hypervisor may not"),
 ];

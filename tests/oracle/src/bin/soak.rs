@@ -14,8 +14,8 @@ struct Arguments {
     /// Seed of the first case; the others count up from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Failures after which to stop.
-    #[arg(long, default_value_t = 5)]
+    /// Kinds of failure after which to stop.
+    #[arg(long, default_value_t = 20)]
     patience: usize,
     /// Only print the program of this seed.
     #[arg(long)]
@@ -37,9 +37,9 @@ fn main() -> Result<()> {
         left -= step;
         println!("seed {}: {}", arguments.seed, campaign.statistics);
     }
-    for failure in &campaign.statistics.failures {
-        println!("{failure}");
+    for (kind, (count, text)) in &campaign.statistics.failures {
+        println!("\n{count} x {kind}\n{text}");
     }
-    ensure!(campaign.statistics.failures.is_empty(), "{} cases differ", campaign.statistics.failures.len());
+    ensure!(campaign.statistics.failures.is_empty(), "{} kinds of case differ", campaign.statistics.failures.len());
     Ok(())
 }
