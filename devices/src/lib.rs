@@ -1,1 +1,35 @@
-//! To be written.
+//! The machine around the CPU: every chip in a file of its own, the board that wires them, and [`Machine`], which runs
+//! the whole as a pure function of its state and its inputs (`docs/DETERMINISM.md`).
+//!
+//! In the order data flows: `input` -> `machine` -> `board` (`map`, `clock`) -> chips -> `output`; `state` and `digest`
+//! write it all down; `linux`, `boot_params` and `acpi` stand in for firmware.
+
+pub mod acpi;
+pub mod board;
+mod boot_params;
+mod calendar;
+pub mod clock;
+mod digest;
+pub mod input;
+pub mod io_apic;
+pub mod keyboard_controller;
+pub mod linux;
+pub mod local_apic;
+mod local_apic_timer;
+pub mod machine;
+pub mod map;
+pub mod output;
+pub mod pci;
+pub mod pic;
+pub mod pit;
+mod pit_channel;
+pub mod power;
+pub mod rtc;
+pub mod state;
+pub mod uart;
+
+pub use ftemu_cpu::Icount;
+pub use input::Input;
+pub use linux::LoadError;
+pub use machine::{Config, Machine, MachineError, Ran};
+pub use output::{Emitted, Output};

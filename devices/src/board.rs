@@ -1,0 +1,337 @@
+//! The board: the chips, the wires between them, and the CPU's view of both ([`Bus`]).
+//!
+//! Every access first lets the chips catch up with virtual time, then reaches its chip, then settles the lines. So a
+//! line's value never depends on how often somebody looked, and nothing else happens between two instructions.
+
+use crate::clock::Clock;
+use crate::io_apic::{self, IoApic};
+use crate::keyboard_controller::KeyboardController;
+use crate::local_apic::LocalApic;
+use crate::map::{self, Unit, Window};
+use crate::output::{Output, Outputs};
+use crate::pci::Pci;
+use crate::pic::Pic;
+use crate::pit::Pit;
+use crate::power::{self, Power};
+use crate::rtc::Rtc;
+use crate::state::saved;
+use crate::uart::Uart;
+use ftemu_cpu::{Bus, Icount};
+
+/// IA32_APIC_BASE and IA32_TSC_DEADLINE.
+const MSR_APIC_BASE: u32 = 0x1b;
+const MSR_TSC_DEADLINE: u32 = 0x6e0;
+
+/// All chips but the CPU and RAM. Its fields are the machine's state; only [`Outputs`] stand beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chips {
+    /// Virtual time.
+    pub clock: Clock,
+    /// 8259A pair.
+    pub pic: Pic,
+    /// I/O APIC.
+    pub io_apic: IoApic,
+    /// Local APIC.
+    pub local_apic: LocalApic,
+    /// 8254.
+    pub pit: Pit,
+    /// MC146818.
+    pub rtc: Rtc,
+    /// COM1 and COM2.
+    pub serial: [Uart; 2],
+    /// ACPI fixed hardware.
+    pub power: Power,
+    /// 8042.
+    pub keyboard_controller: KeyboardController,
+    /// PCI.
+    pub pci: Pci,
+    /// The byte at port 80h.
+    pub diagnostic: u8,
+    /// Port 92h.
+    pub port_a: u8,
+    /// A reset was asked for and not yet carried out.
+    pub reset: bool,
+}
+saved!(Chips {
+    clock,
+    pic,
+    io_apic,
+    local_apic,
+    pit,
+    rtc,
+    serial,
+    power,
+    keyboard_controller,
+    pci,
+    diagnostic,
+    port_a,
+    reset,
+});
+
+impl Chips {
+    /// Chips after power-on, as PC firmware would leave them for an operating system.
+    pub fn new(clock: Clock, rtc: Rtc) -> Chips {
+        let mut chips = Chips {
+            clock,
+            pic: Pic::default(),
+            io_apic: IoApic::default(),
+            local_apic: LocalApic::default(),
+            pit: Pit::default(),
+            rtc,
+            serial: Default::default(),
+            power: Power::default(),
+            keyboard_controller: KeyboardController::default(),
+            pci: Pci::default(),
+            diagnostic: 0,
+            port_a: 2,
+            reset: false,
+        };
+        chips.local_apic.set_virtual_wire();
+        chips.pic.write(0x4d0 + u16::from(power::SCI / 8), 1 << (power::SCI % 8));
+        chips
+    }
+}
+
+/// The board of one machine.
+#[derive(Debug)]
+pub struct Board {
+    /// Its chips.
+    pub chips: Chips,
+    /// What has left the machine and was not drained yet.
+    pub outputs: Outputs,
+}
+
+impl Board {
+    /// A board with no output waiting.
+    pub fn new(chips: Chips) -> Board {
+        Board { chips, outputs: Outputs::default() }
+    }
+
+    /// When the first chip will do something by itself that can be noticed, in virtual nanoseconds.
+    pub fn deadline(&self) -> Option<u64> {
+        let chips = &self.chips;
+        let (irq, pin, _) = map::INTERRUPTS[0];
+        let pit_is_seen =
+            chips.io_apic.is_unmasked(pin) || chips.pic.is_unmasked(irq) && chips.local_apic.lint0_is_open();
+        let pit = if pit_is_seen { chips.pit.deadline() } else { None };
+        [pit, chips.local_apic.deadline(), chips.rtc.deadline(), chips.power.deadline()].into_iter().flatten().min()
+    }
+
+    /// Lets all chips catch up with `now_ns` and settles the lines.
+    pub fn tick(&mut self, now_ns: u64) {
+        self.chips.local_apic.tick(now_ns);
+        self.chips.rtc.tick(now_ns);
+        self.chips.power.tick(now_ns);
+        self.settle(now_ns);
+    }
+
+    /// Carries every line to where it is wired, and messages from the I/O to the local APIC.
+    pub fn settle(&mut self, now_ns: u64) {
+        let timer = self.chips.pit.line(now_ns);
+        if timer.rose && timer.high {
+            self.set_interrupt(0, false);
+        }
+        let chips = &self.chips;
+        let lines = [timer.high, chips.serial[1].line(), chips.serial[0].line(), chips.rtc.line(), chips.power.line()];
+        for (index, high) in lines.into_iter().enumerate() {
+            self.set_interrupt(index, high);
+        }
+        self.send_messages();
+        let chips = &mut self.chips;
+        chips.local_apic.set_lint0(chips.pic.interrupt());
+        chips.reset |= chips.keyboard_controller.take_reset() | chips.pci.take_reset();
+    }
+
+    fn set_interrupt(&mut self, index: usize, high: bool) {
+        let (irq, pin, _) = map::INTERRUPTS[index];
+        self.chips.pic.set_line(irq, high);
+        self.chips.io_apic.set_line(pin, high);
+    }
+
+    fn send_messages(&mut self) {
+        let chips = &mut self.chips;
+        let requests = chips.io_apic.requests();
+        for pin in (0..io_apic::PINS).filter(|pin| requests >> pin & 1 != 0) {
+            let accepted = chips.local_apic.receive(&chips.io_apic.message(pin));
+            chips.io_apic.sent(pin, accepted);
+        }
+    }
+
+    /// Whether a maskable interrupt waits for the CPU.
+    pub fn has_interrupt(&self) -> bool {
+        self.chips.local_apic.interrupt() || self.chips.local_apic.external_interrupt()
+    }
+
+    /// The interrupt acknowledge cycle: the vector.
+    pub fn acknowledge(&mut self, now_ns: u64) -> u8 {
+        let chips = &mut self.chips;
+        let vector = match chips.local_apic.interrupt() {
+            true => chips.local_apic.acknowledge(),
+            false => chips.pic.acknowledge(),
+        };
+        self.settle(now_ns);
+        vector
+    }
+
+    fn read_unit(&mut self, now_ns: u64, unit: Unit, port: u16, size: u8) -> u32 {
+        let chips = &mut self.chips;
+        u32::from(match unit {
+            Unit::Pic => chips.pic.read(port),
+            Unit::Pit => chips.pit.read(now_ns, port),
+            Unit::KeyboardController => chips.keyboard_controller.read(port),
+            Unit::Rtc => chips.rtc.read(now_ns, port),
+            Unit::Diagnostic => chips.diagnostic,
+            Unit::PortA => chips.port_a,
+            Unit::Com1 => chips.serial[0].read(port),
+            Unit::Com2 => chips.serial[1].read(port),
+            Unit::Power => return chips.power.read(now_ns, port, size),
+            Unit::Pci => return chips.pci.read(port, size),
+            Unit::Open => 0xff,
+        })
+    }
+
+    fn write_unit(&mut self, now: Icount, unit: Unit, port: u16, size: u8, value: u32) {
+        let now_ns = self.chips.clock.now_ns(now);
+        let chips = &mut self.chips;
+        let byte = value as u8;
+        match unit {
+            Unit::Pic => chips.pic.write(port, byte),
+            Unit::Pit => chips.pit.write(now_ns, port, byte),
+            Unit::KeyboardController => chips.keyboard_controller.write(port, byte),
+            Unit::Rtc => chips.rtc.write(now_ns, port, byte),
+            Unit::Diagnostic => chips.diagnostic = byte,
+            Unit::PortA => {
+                chips.reset |= byte & !chips.port_a & 1 != 0;
+                chips.port_a = byte & 3;
+            }
+            Unit::Com1 => self.write_serial(now, 0, port, byte),
+            Unit::Com2 => self.write_serial(now, 1, port, byte),
+            Unit::Power => chips.power.write(now_ns, port, size, value),
+            Unit::Pci => chips.pci.write(port, size, value),
+            Unit::Open => {}
+        }
+    }
+
+    fn write_serial(&mut self, now: Icount, port: u8, register: u16, byte: u8) {
+        if let Some(byte) = self.chips.serial[usize::from(port)].write(register, byte) {
+            self.outputs.serial(Icount(now.0 + 1), port, byte);
+        }
+    }
+
+    /// Something other than bytes leaves the machine.
+    pub fn emit(&mut self, count: Icount, output: Output) {
+        self.outputs.push(count, output);
+    }
+}
+
+/// The pieces of an access that units see: (offset, size). Accesses wider than a unit takes are split, unaligned ones
+/// into bytes.
+fn pieces(port: u16, size: u8) -> impl Iterator<Item = (u8, u8)> {
+    let (_, width) = map::unit(port);
+    let whole = size <= width && port % u16::from(size.max(1)) == 0;
+    let step = if whole { size.max(1) } else { 1 };
+    (0..size).step_by(usize::from(step)).map(move |offset| (offset, step))
+}
+
+impl Bus for Board {
+    fn port_read(&mut self, now: Icount, port: u16, size: u8) -> u32 {
+        let now_ns = self.chips.clock.now_ns(now);
+        self.tick(now_ns);
+        let mut value = 0;
+        for (offset, size) in pieces(port, size) {
+            let port = port.wrapping_add(u16::from(offset));
+            let mask = u32::MAX >> (32 - 8 * u32::from(size));
+            value |= (self.read_unit(now_ns, map::unit(port).0, port, size) & mask) << (8 * offset);
+        }
+        self.settle(now_ns);
+        value
+    }
+
+    fn port_write(&mut self, now: Icount, port: u16, size: u8, value: u32) {
+        let now_ns = self.chips.clock.now_ns(now);
+        self.tick(now_ns);
+        for (offset, size) in pieces(port, size) {
+            let port = port.wrapping_add(u16::from(offset));
+            let mask = u32::MAX >> (32 - 8 * u32::from(size));
+            self.write_unit(now, map::unit(port).0, port, size, value >> (8 * offset) & mask);
+        }
+        self.settle(now_ns);
+    }
+
+    /// APIC registers are dwords at multiples of 16; a narrower or wider load gets its bytes of the dword.
+    fn mmio_read(&mut self, now: Icount, address: u64, size: u8) -> u64 {
+        let now_ns = self.chips.clock.now_ns(now);
+        self.tick(now_ns);
+        let chips = &mut self.chips;
+        let dword = match map::window(address & !3) {
+            (Window::IoApic, offset) => chips.io_apic.read(offset),
+            (Window::LocalApic, offset) if chips.local_apic.is_globally_enabled() => {
+                chips.local_apic.read(now_ns, offset)
+            }
+            _ => return u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8))),
+        };
+        self.settle(now_ns);
+        let mask = u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)));
+        u64::from(dword) >> (8 * (address & 3)) & mask
+    }
+
+    /// Stores other than aligned dwords are dropped, as the SDM leaves them undefined.
+    fn mmio_write(&mut self, now: Icount, address: u64, size: u8, value: u64) {
+        let now_ns = self.chips.clock.now_ns(now);
+        self.tick(now_ns);
+        let chips = &mut self.chips;
+        let ended = match map::window(address) {
+            _ if size < 4 || address & 3 != 0 => None,
+            (Window::IoApic, offset) => {
+                chips.io_apic.write(offset, value as u32);
+                None
+            }
+            (Window::LocalApic, offset) if chips.local_apic.is_globally_enabled() => {
+                chips.local_apic.write(now_ns, offset, value as u32)
+            }
+            _ => None,
+        };
+        if let Some(vector) = ended {
+            chips.io_apic.end_of_interrupt(vector);
+        }
+        self.settle(now_ns);
+    }
+
+    fn time_stamp(&self, now: Icount) -> u64 {
+        self.chips.clock.now_ns(now)
+    }
+
+    fn msr_read(&mut self, _now: Icount, register: u32) -> Option<u64> {
+        match register {
+            MSR_APIC_BASE => Some(self.chips.local_apic.base()),
+            MSR_TSC_DEADLINE => Some(self.chips.local_apic.tsc_deadline()),
+            _ => None,
+        }
+    }
+
+    fn msr_write(&mut self, now: Icount, register: u32, value: u64) -> bool {
+        let now_ns = self.chips.clock.now_ns(now);
+        self.tick(now_ns);
+        let accepted = match register {
+            MSR_APIC_BASE => self.chips.local_apic.set_base(value),
+            MSR_TSC_DEADLINE => {
+                self.chips.local_apic.set_tsc_deadline(now_ns, value);
+                true
+            }
+            _ => false,
+        };
+        self.settle(now_ns);
+        accepted
+    }
+
+    fn task_priority(&mut self) -> u8 {
+        self.chips.local_apic.task_priority_class()
+    }
+
+    fn set_task_priority(&mut self, _now: Icount, class: u8) {
+        self.chips.local_apic.set_task_priority_class(class);
+    }
+}
+
+#[cfg(test)]
+mod tests;
