@@ -78,7 +78,7 @@ pub enum Message {
         /// Messages of pages.
         chunks: u64,
     },
-    /// Standby: so many messages of pages were put in place.
+    /// Standby: so many messages of pages were put in place; the first, of none, asks for the image.
     Taken {
         /// In all.
         chunks: u64,

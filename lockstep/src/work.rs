@@ -62,6 +62,8 @@ pub enum Done {
     },
     /// Of [`Work::Apply`].
     Applied {
+        /// What came out at once.
+        outputs: Vec<Emitted>,
         /// Where the guest is; its clock may have moved.
         at: Place,
     },
@@ -148,7 +150,7 @@ impl<G: Guest> Hands<G> {
             }
             Work::Apply(input) => {
                 guest.apply(&input);
-                Done::Applied { at: Place::of(guest) }
+                Done::Applied { outputs: guest.drain(), at: Place::of(guest) }
             }
             Work::Digest => Done::Digest(guest.digest()),
             Work::Copy => Done::Copied(Box::new(Image::of(guest)), guest.digest()),

@@ -45,6 +45,8 @@ pub(super) struct Link {
     pub number: u64,
     /// Hellos were exchanged and the peer is welcome.
     pub greeted: bool,
+    /// This side has said that it will not pair; the peer ends the connection when it has read that.
+    pub refused: bool,
 }
 
 /// The guest as the node last heard of it.
@@ -232,7 +234,7 @@ impl Common {
         }
     }
 
-    /// Notes where a run ended and takes over its outputs, which may leave after `needs` records.
+    /// Notes where a run ended and why.
     pub fn ran(&mut self, ran: Ran, at: Place, took_ns: u64) {
         let instructions = at.count.0.saturating_sub(self.guest.at.count.0);
         self.pacer.ran(instructions, took_ns);
@@ -243,6 +245,12 @@ impl Common {
             Ran::PoweredOff => self.guest.off = true,
             Ran::Count | Ran::Output => (),
         }
+    }
+
+    /// Notes where the guest is after an input, which may have woken it.
+    pub fn applied(&mut self, at: Place) {
+        self.guest.at = at;
+        self.guest.idle = None;
     }
 
     /// Lets out what may leave when `acknowledged` records are.

@@ -162,9 +162,9 @@ impl Following {
                 }
                 self.forget(common);
             }
-            Done::Applied { at } => {
-                common.guest.at = at;
-                common.guest.idle = None;
+            Done::Applied { outputs, at } => {
+                common.applied(at);
+                common.hold(outputs, Icount(at.count.0.saturating_sub(1)), 0);
             }
             Done::Digest(digest) => self.compare(common, digest),
             Done::Copied(image, _) => common.record_head(&image),

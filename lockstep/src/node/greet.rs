@@ -22,7 +22,7 @@ impl Node {
             self.link_lost();
             self.common.disconnect();
         }
-        self.common.link = Some(Link { number, greeted: false });
+        self.common.link = Some(Link { number, greeted: false, refused: false });
         match &mut self.role {
             Role::Primary(_) => self.common.hello(Side::Primary, None),
             Role::Standby(standby) if standby.may_pair() => {
@@ -54,9 +54,10 @@ impl Node {
 
     pub(super) fn received(&mut self, number: u64, bytes: &[u8]) {
         let Some(link) = self.common.link.as_ref().filter(|link| link.number == number) else { return };
-        let greeted = link.greeted;
+        let (greeted, refused) = (link.greeted, link.refused);
         match Message::decode(bytes) {
             Err(bad) => self.nonsense(&bad.to_string()),
+            Ok(Message::Hello { .. }) if refused => (),
             Ok(Message::Hello { identity, incarnation, side, term, position }) => {
                 self.hello(&identity, Greeting { incarnation, side, term, position });
             }
@@ -64,6 +65,7 @@ impl Node {
                 self.common.notice(Notice::Refused(reason));
                 self.drop_link();
             }
+            Ok(_) if refused => (),
             Ok(message) => {
                 if greeted {
                     self.common.heard();
@@ -99,8 +101,10 @@ impl Node {
     }
 
     fn refuse(&mut self, reason: String) {
+        let link = self.common.link.as_ref().map(|link| link.number);
         self.common.send(&Message::Refused { reason });
         self.link_lost();
+        self.common.link = link.map(|number| Link { number, greeted: false, refused: true });
     }
 
     fn hello(&mut self, identity: &Identity, greeting: Greeting) {

@@ -16,8 +16,8 @@ use ftemu_cpu::Icount;
 pub(super) enum Peer {
     /// Nobody: outputs leave at once.
     None,
-    /// It is being given the guest; outputs leave at once.
-    Joining { incarnation: u64, sending: Option<Sending> },
+    /// It is being given the guest, once it has asked; outputs leave at once.
+    Joining { incarnation: u64, asked: bool, sending: Option<Sending> },
     /// It has the guest: outputs wait for it. `index` is that of the record that says so; when that is acknowledged
     /// the guest is protected.
     Paired { incarnation: u64, index: u64, protected: bool },
@@ -67,11 +67,11 @@ impl Primary {
         self.flush(common);
     }
 
-    /// A standby may join; it gets an image when the guest is next at rest.
+    /// A standby may join; it gets an image when it asks, for the streams of a connection may overtake each other.
     fn welcome(&mut self, common: &mut Common, greeting: &Greeting) {
         common.greet();
         common.send(&Message::Welcome { term: common.term, resume: false });
-        self.peer = Peer::Joining { incarnation: greeting.incarnation, sending: None };
+        self.peer = Peer::Joining { incarnation: greeting.incarnation, asked: false, sending: None };
         self.lag.clear();
     }
 
@@ -105,8 +105,9 @@ impl Primary {
                 }
             }
             Message::Taken { chunks } => {
-                if let Peer::Joining { sending: Some(sending), .. } = &mut self.peer {
-                    sending.taken(chunks);
+                if let Peer::Joining { asked, sending, .. } = &mut self.peer {
+                    *asked = true;
+                    sending.iter_mut().for_each(|sending| sending.taken(chunks));
                 }
                 self.send_pieces(common);
             }
@@ -134,7 +135,7 @@ impl Primary {
 
     /// The standby has the whole image: from here on outputs wait for it.
     fn ready(&mut self, common: &mut Common, digest: Digest) -> Result<(), String> {
-        let Peer::Joining { incarnation, sending: Some(sending) } = &self.peer else { return Ok(()) };
+        let Peer::Joining { incarnation, sending: Some(sending), .. } = &self.peer else { return Ok(()) };
         if digest != sending.begin().digest {
             return Err("the standby's copy of the guest is not the guest".into());
         }
@@ -207,7 +208,8 @@ impl Primary {
                 let why = "the connection broke during the state transfer".into();
                 common.notice(Notice::Unprotected { term: common.term, why });
             }
-            Peer::Paired { .. } => common.notice(Notice::Disconnected),
+            Peer::Paired { .. } if common.greeted() => common.notice(Notice::Disconnected),
+            Peer::Paired { .. } => (),
         }
     }
 

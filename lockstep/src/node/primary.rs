@@ -127,7 +127,7 @@ impl Primary {
     fn copy(&mut self, common: &mut Common) -> Option<Work> {
         self.copying = if common.settings.record && common.recorded.is_none() {
             Copying::Record
-        } else if matches!(self.peer, Peer::Joining { sending: None, .. }) {
+        } else if matches!(self.peer, Peer::Joining { asked: true, sending: None, .. }) {
             Copying::Standby
         } else {
             return None;
@@ -196,9 +196,13 @@ impl Primary {
     pub fn done(&mut self, common: &mut Common, done: Done, took_ns: u64) {
         match done {
             Done::Ran { ran, outputs, at } => self.ran(common, ran, outputs, at, took_ns),
-            Done::Applied { at } => {
-                common.guest.at = at;
-                common.guest.idle = None;
+            Done::Applied { outputs, at } => {
+                common.applied(at);
+                if !outputs.is_empty() {
+                    self.hold(common, outputs, Icount(at.count.0.saturating_sub(1)));
+                    self.flush(common);
+                    self.after_release(common);
+                }
             }
             Done::Digest(digest) => {
                 common.append(Entry::Digest(digest));

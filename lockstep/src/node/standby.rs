@@ -129,6 +129,7 @@ impl Standby {
         }
         if !resume {
             common.term = term;
+            common.send(&Message::Taken { chunks: 0 });
         }
     }
 
@@ -222,7 +223,7 @@ impl Standby {
                 self.reset(common, "the connection broke before the pair was complete");
             }
             Stage::Following(following) => {
-                if following.deciding.is_none() {
+                if following.deciding.is_none() && common.greeted() {
                     common.notice(Notice::Disconnected);
                 }
             }

@@ -1,0 +1,89 @@
+//! What must hold of everything that is let out, whoever lets it out.
+
+use crate::process::Process;
+use crate::toy::Toy;
+use ftemu_cpu::Icount;
+use ftemu_lockstep::{Entry, Output, Record, Release, Replay, State};
+
+/// All that the outside was shown, and by whom.
+#[derive(Default)]
+pub struct Checker {
+    /// Bytes of port 0, by position.
+    pub stream: Vec<u8>,
+    /// The highest term in which something new was let out.
+    term: u64,
+    /// Bytes that were let out twice.
+    pub repeated: u64,
+    pub powered_off: u64,
+}
+
+impl Checker {
+    /// A process lets something out. `other` is its standby, if it ever had one.
+    pub fn released(&mut self, process: &Process, other: Option<&Process>, release: &Release) -> Result<(), String> {
+        let (position, bytes) = match release {
+            Release::Serial { port: 0, position, bytes } => (*position, bytes),
+            Release::Serial { .. } | Release::Reset => return Ok(()),
+            Release::PowerOff => {
+                self.powered_off += 1;
+                return Ok(());
+            }
+        };
+        let shown = self.stream.len() as u64;
+        if position > shown {
+            return Err(format!("bytes from {shown} to {position} were never released"));
+        }
+        let known = ((shown - position) as usize).min(bytes.len());
+        if self.stream[position as usize..][..known] != bytes[..known] {
+            return Err(format!("two histories: other bytes than before at position {position}"));
+        }
+        self.repeated += known as u64;
+        if known < bytes.len() {
+            self.stream.extend_from_slice(&bytes[known..]);
+            self.fresh(process, other, position + bytes.len() as u64 - 1)?;
+        }
+        Ok(())
+    }
+
+    /// Something was shown for the first time.
+    fn fresh(&mut self, process: &Process, other: Option<&Process>, last: u64) -> Result<(), String> {
+        let status = process.driver.node.status();
+        if status.term < self.term {
+            return Err(format!("side {} of term {} releases after term {}", process.side, status.term, self.term));
+        }
+        self.term = status.term;
+        if status.state != State::Primary {
+            return Ok(());
+        }
+        // Paired: the other side must be able to reproduce it, unless it is gone.
+        let Some(other) = other.filter(|other| other.alive()) else { return Ok(()) };
+        let made = process.made_at(last).unwrap_or(Icount(0));
+        let able = other.holds_the_guest() && other.driver.node.covered() >= made;
+        if able { Ok(()) } else { Err(format!("byte {last}, made at {}, is not reproducible by the standby", made.0)) }
+    }
+
+    /// Runs the whole history again in one guest that nothing ever happened to, and compares what came out.
+    pub fn reference(&self, seed: u64, records: &[Record], until: Icount, holding: bool) -> Result<(), String> {
+        let mut replay = Replay::new(Toy::new(seed));
+        replay.set_slice(777);
+        for record in records {
+            replay.follow(record).map_err(|error| format!("the reference run: {error}"))?;
+        }
+        if records.last().is_none_or(|record| record.entry != Entry::End) {
+            replay.run_to(until).map_err(|error| format!("the reference run's end: {error}"))?;
+        }
+        let mut stream = Vec::new();
+        for emitted in replay.drain() {
+            if let Output::Serial { port: 0, bytes } = emitted.output {
+                stream.extend(bytes);
+            }
+        }
+        if !stream.starts_with(&self.stream) {
+            let same = stream.iter().zip(&self.stream).take_while(|(a, b)| a == b).count();
+            return Err(format!("the stream leaves the reference run at byte {same} of {}", self.stream.len()));
+        }
+        if !holding && stream.len() != self.stream.len() {
+            return Err(format!("{} bytes were made, {} released, none held", stream.len(), self.stream.len()));
+        }
+        Ok(())
+    }
+}

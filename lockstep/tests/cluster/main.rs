@@ -1,0 +1,14 @@
+//! Whole clusters in one thread from one seed: two nodes, a faulty link, an arbiter, clients, and checkers.
+//!
+//! `FTEMU_SEEDS=10000 cargo test --release -p ftemu-lockstep --test cluster` is the soak; `FTEMU_SEED=N` runs one seed
+//! and prints what happened.
+
+mod checker;
+mod client;
+mod faults;
+mod life;
+mod link;
+mod process;
+mod random;
+mod toy;
+mod world;

@@ -1,0 +1,202 @@
+//! A guest so small that thousands of its lives fit into a test. Each instruction is a step of a hash that now and
+//! then stores to RAM, loads, reads the clock, sends a byte or halts; all that comes in changes all that goes out.
+
+use crate::random::mix;
+use ftemu_cpu::Icount;
+use ftemu_lockstep::guest::{Digest, Page};
+use ftemu_lockstep::{Emitted, Guest, GuestError, Input, Output, Ran};
+
+const PAGES: usize = 4;
+
+/// The guest.
+#[derive(Clone, Debug)]
+pub struct Toy {
+    seed: u64,
+    count: u64,
+    anchor_count: u64,
+    anchor_ns: u64,
+    rate: u32,
+    pub registers: [u64; 4],
+    /// Halted until this virtual time.
+    halted: Option<u64>,
+    off: bool,
+    ram: Vec<Page>,
+    outputs: Vec<Emitted>,
+    /// A broken CPU: at this count it computes something else.
+    pub faulty_at: Option<u64>,
+}
+
+impl Toy {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            count: 0,
+            anchor_count: 0,
+            anchor_ns: 0,
+            rate: 1024,
+            registers: [mix(seed), 1, 2, 3],
+            halted: None,
+            off: false,
+            ram: vec![[0; 4096]; PAGES],
+            outputs: Vec::new(),
+            faulty_at: None,
+        }
+    }
+
+    fn send(&mut self, output: Output) {
+        self.outputs.push(Emitted { count: Icount(self.count), output });
+    }
+
+    fn step(&mut self) {
+        let [a, b, c, d] = self.registers;
+        let a = mix(a ^ b.rotate_left(7));
+        let place = (b >> 8) as usize % (PAGES * 4096);
+        let (page, byte) = (place / 4096, place % 4096);
+        self.registers = [a, b.wrapping_add(a | 1), c, d];
+        match a >> 56 {
+            0..=63 => self.ram[page][byte] = (a >> 20) as u8,
+            64..=127 => self.registers[2] = c ^ u64::from(self.ram[page][byte]) << (a & 31),
+            128..=143 => self.registers[3] = d ^ self.now_ns(),
+            144..=151 => {
+                let bytes = vec![b'a' + (mix(c ^ d) % 26) as u8];
+                self.send(Output::Serial { port: u8::from(a & 0xff == 0), bytes });
+            }
+            152 => self.halted = Some(self.now_ns() + (a & 0x3ff) * 100_000),
+            _ => (),
+        }
+        if self.faulty_at == Some(self.count) {
+            self.registers[2] ^= 1 << 17;
+        }
+        self.count += 1;
+    }
+
+    fn words(&self) -> [u64; 12] {
+        let Self { seed, count, anchor_count, anchor_ns, rate, registers, halted, off, .. } = self;
+        let [a, b, c, d] = *registers;
+        let deadline = halted.map_or(0, |deadline| deadline + 1);
+        [*seed, *count, *anchor_count, *anchor_ns, u64::from(*rate), a, b, c, d, deadline, u64::from(*off), 0]
+    }
+}
+
+impl Guest for Toy {
+    fn create(config: &[u8]) -> Result<Self, GuestError> {
+        let seed = config.try_into().map_err(|_| GuestError("not a toy's configuration".into()))?;
+        Ok(Toy::new(u64::from_le_bytes(seed)))
+    }
+
+    fn config(&self) -> Vec<u8> {
+        self.seed.to_le_bytes().to_vec()
+    }
+
+    fn count(&self) -> Icount {
+        Icount(self.count)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.anchor_ns + ((self.count - self.anchor_count) * u64::from(self.rate) >> 10)
+    }
+
+    fn run(&mut self, until: Icount) -> Ran {
+        while self.count < until.0 {
+            if self.off {
+                return Ran::PoweredOff;
+            }
+            if let Some(deadline) = self.halted {
+                if self.now_ns() < deadline {
+                    return Ran::Idle { deadline_ns: Some(deadline) };
+                }
+                self.halted = None;
+            }
+            self.step();
+            if self.outputs.first().is_some_and(|first| self.count - first.count.0 > 20) {
+                return Ran::Output;
+            }
+        }
+        Ran::Count
+    }
+
+    fn skip_idle(&mut self) {
+        let deadline = self.halted.take().expect("only an idle guest skips");
+        self.anchor_ns = self.now_ns().max(deadline);
+        self.count += 1;
+        self.anchor_count = self.count;
+    }
+
+    fn apply(&mut self, input: &Input) {
+        match input {
+            Input::Clock { ns, rate } => {
+                self.anchor_ns = self.now_ns().max(*ns);
+                self.anchor_count = self.count;
+                self.rate = *rate;
+            }
+            Input::Serial { port, bytes } => {
+                for &byte in bytes {
+                    self.registers[2] = mix(self.registers[2] ^ u64::from(byte) << 8 ^ u64::from(*port));
+                    self.registers[3] ^= self.now_ns();
+                }
+                self.halted = None;
+            }
+            Input::PowerButton => {
+                self.off = true;
+                self.send(Output::PowerOff);
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Vec<Emitted> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    fn digest(&mut self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.save());
+        for page in &self.ram {
+            hasher.update(page);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.registers.iter().fold(0, |hash, &register| mix(hash ^ register))
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.words().iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<(), GuestError> {
+        let words: Vec<u64> = state.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
+        let Ok([seed, count, anchor_count, anchor_ns, rate, a, b, c, d, deadline, off, _]) =
+            <[u64; 12]>::try_from(words)
+        else {
+            return Err(GuestError("not a toy's state".into()));
+        };
+        (self.seed, self.count, self.anchor_count, self.anchor_ns) = (seed, count, anchor_count, anchor_ns);
+        (self.rate, self.registers, self.halted) = (rate as u32, [a, b, c, d], deadline.checked_sub(1));
+        self.off = off != 0;
+        Ok(())
+    }
+
+    fn pages(&self) -> usize {
+        PAGES
+    }
+
+    fn page(&self, index: usize) -> &Page {
+        &self.ram[index]
+    }
+
+    fn set_page(&mut self, index: usize, page: &Page) {
+        self.ram[index] = *page;
+    }
+
+    fn instruction_pointer(&self) -> u64 {
+        self.registers[1]
+    }
+
+    fn forget_derived(&mut self) {}
+
+    fn name_of(&self, offset: usize) -> String {
+        let names = ["seed", "count", "anchor", "anchor", "rate", "A", "B", "C", "D", "deadline", "off", "-"];
+        names.get(offset / 8).map_or("?", |name| name).to_owned()
+    }
+}

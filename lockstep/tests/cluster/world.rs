@@ -1,0 +1,461 @@
+//! The world around two processes, in one thread: a queue of happenings, all drawn from one seed.
+
+use crate::checker::Checker;
+use crate::client::Client;
+use crate::link::Connection;
+use crate::process::{INSTRUCTION, MILLISECOND, Nanoseconds, Process, settings};
+use crate::random::Random;
+use crate::toy::Toy;
+use ftemu_lockstep::event::{Finish, Verdict};
+use ftemu_lockstep::{Action, Class, Done, Event, Message, Notice, Record, State, Step};
+use std::collections::BTreeMap;
+
+/// How a cluster's life is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub arbiter: bool,
+    /// Faults happen for so long.
+    pub chaos_ns: Nanoseconds,
+    /// Then none for so long: everything must be well again.
+    pub calm_ns: Nanoseconds,
+    /// A fault that no real part has, to see that the checkers notice.
+    pub canary: Option<Canary>,
+}
+
+/// Deliberate breaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// The primary is told at once that the log has arrived.
+    ForgedAcknowledgements,
+    /// The arbiter grants every claim.
+    GenerousArbiter,
+}
+
+/// Something that will happen.
+pub enum Happening {
+    Wake(usize),
+    Worked(usize),
+    Tell(usize, Event),
+    Resume(usize),
+    Ask { process: usize, term: u64 },
+    Dial,
+    Restart(usize),
+    Fault,
+    Type,
+    Poll,
+    Answer { process: usize, position: u64, bytes: Vec<u8>, asked: u64 },
+}
+
+/// What became of a cluster.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    pub lost: bool,
+    pub bytes: u64,
+    pub repeated: u64,
+    pub failovers: u64,
+    pub crashes: u64,
+    pub digests: u64,
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub random: Random,
+    pub now: Nanoseconds,
+    queue: BTreeMap<(Nanoseconds, u64), Happening>,
+    sequence: u64,
+    /// All processes that ever were.
+    pub processes: Vec<Process>,
+    /// The present one of each side.
+    pub sides: [usize; 2],
+    deferred: Vec<(usize, Event)>,
+    pub connection: Option<Connection>,
+    connections: u64,
+    /// Term and process.
+    pub grants: BTreeMap<u64, usize>,
+    pub checker: Checker,
+    pub client: Client,
+    /// The guest may be gone: both copies met with a fault.
+    pub excused: bool,
+    pub outcome: Outcome,
+    pub trace: Vec<String>,
+}
+
+impl World {
+    pub fn new(plan: Plan) -> Self {
+        let mut random = Random::new(plan.seed);
+        let mut settings = settings(plan.arbiter);
+        settings.wait_for_standby = random.percent(30);
+        let primary = Process::primary(0, 1, settings.clone(), 0, Toy::new(plan.seed));
+        let standby = Process::standby(1, 2, settings, 0);
+        let mut world = Self {
+            plan,
+            random,
+            now: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            processes: vec![primary, standby],
+            sides: [0, 1],
+            deferred: Vec::new(),
+            connection: None,
+            connections: 0,
+            grants: BTreeMap::new(),
+            checker: Checker::default(),
+            client: Client::default(),
+            excused: false,
+            outcome: Outcome::default(),
+            trace: Vec::new(),
+        };
+        for (time, happening) in [
+            (0, Happening::Wake(0)),
+            (0, Happening::Wake(1)),
+            (1, Happening::Dial),
+            (2, Happening::Type),
+            (3, Happening::Poll),
+        ] {
+            world.at(time, happening);
+        }
+        let first_fault = world.random.between(0, 400 * MILLISECOND);
+        world.at(first_fault, Happening::Fault);
+        world
+    }
+
+    pub fn at(&mut self, time: Nanoseconds, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((time.max(self.now), self.sequence), happening);
+    }
+
+    pub fn within(&mut self, low: Nanoseconds, high: Nanoseconds, happening: Happening) {
+        let delay = self.random.between(low, high);
+        self.at(self.now + delay, happening);
+    }
+
+    pub fn say(&mut self, what: String) {
+        self.trace.push(format!("{:>10.3} ms  {what}", self.now as f64 / 1e6));
+    }
+
+    /// Lives until `end`.
+    pub fn live_until(&mut self, end: Nanoseconds) -> Result<(), String> {
+        while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) {
+            self.now = entry.key().0;
+            let happening = entry.remove();
+            self.happen(happening)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    pub fn calm(&self) -> bool {
+        self.now >= self.plan.chaos_ns
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), String> {
+        match happening {
+            Happening::Wake(number) => {
+                let process = &mut self.processes[number];
+                if process.armed.is_some_and(|armed| armed <= self.now) {
+                    process.armed = None;
+                }
+                if process.alive() && process.paused_until.is_none() {
+                    process.driver.node.tick(self.now);
+                    self.pump(number)?;
+                }
+            }
+            Happening::Worked(number) => self.worked(number)?,
+            Happening::Tell(number, event) => self.tell(number, event)?,
+            Happening::Resume(number) => self.resume(number)?,
+            Happening::Ask { process, term } => self.ask(process, term),
+            Happening::Dial => self.dial(),
+            Happening::Restart(side) => self.restart(side)?,
+            Happening::Fault => self.fault(),
+            Happening::Type => self.type_something(),
+            Happening::Poll => self.poll_console(),
+            Happening::Answer { process, position, bytes, asked } => self.answer(process, position, &bytes, asked)?,
+        }
+        Ok(())
+    }
+
+    fn worked(&mut self, number: usize) -> Result<(), String> {
+        let process = &mut self.processes[number];
+        if let Some(until) = process.paused_until {
+            self.at(until, Happening::Worked(number));
+            return Ok(());
+        }
+        if process.alive() {
+            let done = process.working.take().expect("work was under way");
+            process.driver.finish(self.now, done);
+            self.pump(number)?;
+        }
+        Ok(())
+    }
+
+    pub fn tell(&mut self, number: usize, event: Event) -> Result<(), String> {
+        let process = &mut self.processes[number];
+        if !process.alive() {
+            return Ok(());
+        }
+        if process.paused_until.is_some() {
+            self.deferred.push((number, event));
+            return Ok(());
+        }
+        if let (Event::Received { link, .. }, Some(connection)) = (&event, &self.connection)
+            && connection.number == *link
+            && connection.broken
+        {
+            return Ok(());
+        }
+        process.driver.handle(self.now, event);
+        self.pump(number)
+    }
+
+    fn resume(&mut self, number: usize) -> Result<(), String> {
+        self.processes[number].paused_until = None;
+        let deferred = std::mem::take(&mut self.deferred);
+        let (ours, others): (Vec<_>, Vec<_>) = deferred.into_iter().partition(|(process, _)| *process == number);
+        self.deferred = others;
+        for (_, event) in ours {
+            self.tell(number, event)?;
+        }
+        self.happen(Happening::Wake(number))
+    }
+
+    /// Carries out a process's actions and gives it work, as its edge would.
+    fn pump(&mut self, number: usize) -> Result<(), String> {
+        loop {
+            while let Some(action) = self.processes[number].driver.poll() {
+                self.act(number, action)?;
+            }
+            let process = &mut self.processes[number];
+            if !process.alive() {
+                return Ok(());
+            }
+            if process.working.is_some() {
+                let deadline = process.driver.node.deadline();
+                self.arm(number, deadline);
+                return Ok(());
+            }
+            let before = process.driver.node.status().at.count;
+            match process.driver.step(self.now) {
+                Step::Wait(until) => {
+                    self.arm(number, until);
+                    if self.processes[number].driver.node.deadline().is_some_and(|deadline| deadline <= self.now) {
+                        return Err(format!("process {number} wants to be woken in the past"));
+                    }
+                }
+                Step::Worked(done) => {
+                    let instructions = process.note(before, &done);
+                    process.working = Some(done);
+                    self.rebase(number);
+                    self.at(self.now + instructions * INSTRUCTION, Happening::Worked(number));
+                }
+            }
+            let process = &mut self.processes[number];
+            let Some(action) = process.driver.poll() else {
+                if process.working.is_some() {
+                    continue;
+                }
+                return Ok(());
+            };
+            self.act(number, action)?;
+        }
+    }
+
+    /// A standby that has just loaded its guest goes on counting where the giver's guest was.
+    fn rebase(&mut self, number: usize) {
+        if let (Some(Done::Loaded { at, .. }), Some(parent)) =
+            (&self.processes[number].working, self.processes[number].parent)
+        {
+            let made = self.processes[parent].made_by(at.count);
+            self.processes[number].rebase(made);
+        }
+    }
+
+    fn arm(&mut self, number: usize, until: Option<Nanoseconds>) {
+        let Some(until) = until else { return };
+        let process = &mut self.processes[number];
+        if process.armed.is_none_or(|armed| until < armed) {
+            process.armed = Some(until);
+            self.at(until, Happening::Wake(number));
+        }
+    }
+
+    fn act(&mut self, number: usize, action: Action) -> Result<(), String> {
+        match action {
+            Action::Send { link, class, bytes } => self.send(number, link, class, bytes),
+            Action::Disconnect { link } => self.disconnect(number, link),
+            Action::Claim { term } => self.within(50_000, 20 * MILLISECOND, Happening::Ask { process: number, term }),
+            Action::Record(bytes) => self.processes[number].record(&bytes),
+            Action::Notice(notice) => self.noticed(number, notice)?,
+            Action::Finished(finish) => self.finished(number, finish)?,
+            Action::Release(release) => {
+                let process = &self.processes[number];
+                let standby = process.standby.map(|standby| &self.processes[standby]);
+                let checked = self.checker.released(process, standby, &release);
+                checked.map_err(|error| format!("process {number}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn noticed(&mut self, number: usize, notice: Notice) -> Result<(), String> {
+        self.say(format!("process {number}: {notice:?}"));
+        match notice {
+            Notice::Protected { .. } => {
+                self.processes[number].standby = Some(self.sides[1 - self.processes[number].side]);
+            }
+            Notice::Live { .. } => self.outcome.failovers += 1,
+            Notice::Differs { .. } | Notice::Nonsense(_) | Notice::Diverged(_) => {
+                return Err(format!("process {number} says {notice:?}"));
+            }
+            Notice::Transferring { .. } if self.processes[number].state() == State::Joining => {
+                self.processes[number].parent = Some(self.sides[1 - self.processes[number].side]);
+            }
+            _ => (),
+        }
+        Ok(())
+    }
+
+    fn finished(&mut self, number: usize, finish: Finish) -> Result<(), String> {
+        self.say(format!("process {number} finished: {finish:?}"));
+        if let Finish::Failed(why) = &finish {
+            return Err(format!("process {number} failed: {why}"));
+        }
+        self.processes[number].finished = Some(finish);
+        self.cut_off(number, false);
+        let side = self.processes[number].side;
+        self.within(20 * MILLISECOND, 300 * MILLISECOND, Happening::Restart(side));
+        Ok(())
+    }
+
+    fn send(&mut self, from: usize, link: u64, class: Class, bytes: Vec<u8>) {
+        let Some(connection) =
+            self.connection.as_mut().filter(|connection| connection.number == link && !connection.broken)
+        else {
+            return;
+        };
+        let Some(to) = connection.other(from) else { return };
+        let forged = match self.plan.canary {
+            Some(Canary::ForgedAcknowledgements) => forged_acknowledgement(&bytes),
+            _ => None,
+        };
+        let Some(mut time) = connection.arrival(&mut self.random, self.now, to, class) else { return };
+        if let Some(forged) = forged {
+            time += 30 * MILLISECOND;
+            self.at(self.now, Happening::Tell(from, Event::Received { link, bytes: forged }));
+        }
+        self.at(time, Happening::Tell(to, Event::Received { link, bytes }));
+    }
+
+    fn disconnect(&mut self, number: usize, link: u64) {
+        if self.connection.as_ref().is_some_and(|connection| connection.number == link) {
+            self.cut_off(number, false);
+        }
+    }
+
+    /// A process leaves its connection: the other end hears of it later.
+    pub fn cut_off(&mut self, number: usize, died: bool) {
+        self.say(format!("process {number} leaves its connection"));
+        let Some(connection) = self.connection.as_mut().filter(|connection| connection.ends.contains(&number)) else {
+            self.within(5 * MILLISECOND, 60 * MILLISECOND, Happening::Dial);
+            return;
+        };
+        let (link, other) = (connection.number, connection.other(number));
+        let dead = self.processes[number].dead;
+        // What is under way from a dead process may still arrive; a closed connection carries nothing.
+        connection.broken = !dead;
+        if dead {
+            self.connection = None;
+        }
+        if let Some(other) = other {
+            let (low, high) = if died { (MILLISECOND, 15 * MILLISECOND) } else { (MILLISECOND, 400 * MILLISECOND) };
+            self.within(low, high, Happening::Tell(other, Event::LinkDown { link, died }));
+        }
+        self.within(20 * MILLISECOND, 60 * MILLISECOND, Happening::Dial);
+    }
+
+    /// Breaks the connection under both processes.
+    pub fn break_connection(&mut self) {
+        let Some(connection) = self.connection.as_mut().filter(|connection| !connection.broken) else { return };
+        connection.broken = true;
+        let (link, ends) = (connection.number, connection.ends);
+        for end in ends {
+            self.within(100_000, 300 * MILLISECOND, Happening::Tell(end, Event::LinkDown { link, died: false }));
+        }
+        self.within(5 * MILLISECOND, 300 * MILLISECOND, Happening::Dial);
+    }
+
+    fn dial(&mut self) {
+        if self.connection.as_ref().is_some_and(|connection| !connection.broken) {
+            return;
+        }
+        let ends = self.sides;
+        let there = ends.map(|end| self.processes[end].alive());
+        if there != [true, true] {
+            if let (false, Some(survivor)) = (self.plan.arbiter, there.iter().position(|&there| there)) {
+                // Nobody listens: the peer's system says so, hence its process is dead.
+                self.within(MILLISECOND, 5 * MILLISECOND, Happening::Tell(ends[survivor], Event::PeerDied));
+            }
+            self.within(20 * MILLISECOND, 60 * MILLISECOND, Happening::Dial);
+            return;
+        }
+        self.connections += 1;
+        self.say(format!("connection {} between processes {ends:?}", self.connections));
+        let mut connection = Connection::new(self.connections, ends);
+        for end in ends {
+            let up = self.now + self.random.between(100_000, 3 * MILLISECOND);
+            connection.open(end, up);
+            self.at(up, Happening::Tell(end, Event::LinkUp { link: self.connections }));
+        }
+        self.connection = Some(connection);
+    }
+
+    fn ask(&mut self, number: usize, term: u64) {
+        let verdict = if !self.calm() && self.random.percent(15) {
+            Verdict::Unreachable("the arbiter does not answer".into())
+        } else {
+            let winner = *self.grants.entry(term).or_insert(number);
+            let won = winner == number || self.plan.canary == Some(Canary::GenerousArbiter);
+            if won { Verdict::Won } else { Verdict::Lost { to: format!("process {winner}") } }
+        };
+        self.say(format!("arbiter to process {number} about term {term}: {verdict:?}"));
+        self.within(50_000, 20 * MILLISECOND, Happening::Tell(number, Event::Claimed { term, verdict }));
+    }
+
+    /// A process is started anew on a side whose last one is gone.
+    fn restart(&mut self, side: usize) -> Result<(), String> {
+        if self.processes[self.sides[side]].alive() {
+            return Ok(());
+        }
+        let number = self.processes.len();
+        let mut settings = settings(self.plan.arbiter);
+        settings.lag_stop_ns = 500 * MILLISECOND;
+        self.processes.push(Process::standby(side, number as u64 + 1, settings, self.now));
+        self.sides[side] = number;
+        self.say(format!("process {number} starts on side {side}"));
+        self.within(MILLISECOND, 20 * MILLISECOND, Happening::Dial);
+        self.happen(Happening::Wake(number))
+    }
+
+    /// The pair's whole log, as the present holder of the guest has recorded it.
+    pub fn history(&self, number: usize) -> Vec<Record> {
+        let process = &self.processes[number];
+        let mut records = match process.parent {
+            Some(parent) => self.history(parent),
+            None => Vec::new(),
+        };
+        records.truncate(process.start as usize);
+        assert_eq!(records.len() as u64, process.start, "process {number} began beyond its parent's record");
+        records.extend_from_slice(&process.records);
+        records
+    }
+}
+
+/// An acknowledgement of a batch of records that nobody has received.
+fn forged_acknowledgement(bytes: &[u8]) -> Option<Vec<u8>> {
+    let Ok(Message::Log { first, records, .. }) = Message::decode(bytes) else { return None };
+    let start = ftemu_lockstep::record::Position::start(ftemu_cpu::Icount(0));
+    let (records, _) = ftemu_lockstep::log::read_batch(start, &records).ok()?;
+    let received = first + records.len() as u64;
+    let zero = ftemu_cpu::Icount(0);
+    Some(Message::Acknowledge { received, executed: zero, agreed: zero }.encode())
+}
