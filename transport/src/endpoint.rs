@@ -278,7 +278,7 @@ fn start(
     (Link::new(shared), Events { receiver })
 }
 
-fn queue() -> (Queue, mpsc::UnboundedReceiver<bytes::Bytes>) {
+fn queue() -> (Queue, mpsc::UnboundedReceiver<Option<bytes::Bytes>>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (Queue { sender, waiting_bytes: 0.into(), drained: tokio::sync::Notify::new() }, receiver)
 }

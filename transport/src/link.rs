@@ -118,7 +118,8 @@ pub(crate) struct Shared {
 
 /// Messages of one class on their way to their stream.
 pub(crate) struct Queue {
-    pub(crate) sender: mpsc::UnboundedSender<Bytes>,
+    /// `None` is the end: nothing more will be sent.
+    pub(crate) sender: mpsc::UnboundedSender<Option<Bytes>>,
     pub(crate) waiting_bytes: AtomicUsize,
     pub(crate) drained: Notify,
 }
@@ -150,7 +151,7 @@ impl Link {
             return heartbeat::send(&self.shared, &bytes);
         };
         queue.waiting_bytes.fetch_add(length, Ordering::Relaxed);
-        queue.sender.send(Bytes::from(bytes)).map_err(|_| SendError::Closed)
+        queue.sender.send(Some(Bytes::from(bytes))).map_err(|_| SendError::Closed)
     }
 
     /// Bytes of a class that were queued and have not gone to the network yet.
@@ -206,9 +207,19 @@ impl Link {
         self.shared.connection.close(VarInt::from_u32(code), reason.as_bytes());
     }
 
-    /// Waits, after [`Link::close`], until the peer has been told or cannot be reached.
-    pub async fn finished(&self) {
-        let limit = Duration::from_millis(500);
+    /// Ends the link when everything that was sent has arrived; waits for that for `limit` at most.
+    pub async fn finish(&self, limit: Duration, code: u32, reason: &str) {
+        let all_arrived = async {
+            for queue in &self.shared.queues {
+                // A queue whose task is gone has nothing left to send.
+                let _ = queue.sender.send(None);
+            }
+            for queue in &self.shared.queues {
+                queue.sender.closed().await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, all_arrived).await;
+        self.close(code, reason);
         let _ = tokio::time::timeout(limit, self.shared.endpoint.wait_idle()).await;
     }
 }

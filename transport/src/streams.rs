@@ -40,7 +40,7 @@ impl From<ReadError> for Ended {
 pub(crate) async fn write(
     shared: Arc<Shared>,
     class: Class,
-    mut queue: mpsc::UnboundedReceiver<Bytes>,
+    mut queue: mpsc::UnboundedReceiver<Option<Bytes>>,
     mut stream: SendStream,
 ) {
     let _ = stream.set_priority(class.priority());
@@ -50,14 +50,20 @@ pub(crate) async fn write(
             count = queue.recv_many(&mut batch, BATCH) => count,
             _ = shared.connection.closed() => 0,
         };
-        let length: usize = batch.iter().map(Bytes::len).sum();
-        let mut chunks: Vec<Bytes> = batch.drain(..).flat_map(frame).collect();
+        let ends = batch.contains(&None);
+        let length: usize = batch.iter().flatten().map(Bytes::len).sum();
+        let mut chunks: Vec<Bytes> = batch.drain(..).flatten().flat_map(frame).collect();
         if count == 0 || stream.write_all_chunks(&mut chunks).await.is_err() {
             return;
         }
         if let Some(waiting) = shared.queue(class) {
             waiting.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
             waiting.drained.notify_waiters();
+        }
+        if ends {
+            // Ends when the peer has acknowledged the last byte; only then does the queue count as closed.
+            let _ = stream.finish().is_ok() && stream.stopped().await.is_ok();
+            return;
         }
     }
 }

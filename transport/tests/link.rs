@@ -48,6 +48,25 @@ async fn a_close_tells_its_reason() {
 }
 
 #[tokio::test]
+async fn a_finished_link_has_delivered_everything() {
+    let (_listener, (here, _here_events), (_there, mut there_events)) = pair(&Settings::default()).await;
+    for turn in 0..20 {
+        here.send(Class::Log, vec![turn; 100_000]).unwrap();
+    }
+    here.send(Class::Control, b"goodbye".to_vec()).unwrap();
+    here.finish(common::PATIENCE, 3, "done").await;
+    let mut messages = 0;
+    let reason = loop {
+        match next(&mut there_events).await {
+            Event::Message(_) => messages += 1,
+            Event::Closed(reason) => break reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((messages, reason), (21, Closed::ByPeer { code: 3, reason: "done".into() }));
+}
+
+#[tokio::test]
 async fn a_quiet_link_is_not_silent() {
     let settings = Settings { silence_limit: Duration::from_millis(500), ..Settings::default() };
     let (_listener, (_here, mut here_events), (_there, _there_events)) = pair(&settings).await;
