@@ -131,10 +131,11 @@ impl Builder<'_> {
 
     /// What the service function must know about the memory operand.
     pub fn access_site(&self, instruction: &Instruction, size: usize, access: OpAccess) -> AccessSite {
-        let stack = instruction.memory_segment() == Register::SS;
+        let stack = crate::system::operand::is_stack(instruction);
         AccessSite {
             size: size as u8,
-            read: is_read(access),
+            // An x87 store that meets an unmasked exception leaves memory alone: the bounce buffer must hold it.
+            read: is_read(access) || waits_for_x87(instruction),
             write: is_write(access),
             stack,
             aligned: size == 16 && needs_alignment(instruction.mnemonic()),

@@ -166,7 +166,9 @@ impl Engine {
         let user = self.block(site.block).mode.user();
         let isolated = self.block(site.block).mode.isolated();
         if site.aligned && linear % u64::from(site.size) != 0 {
-            return self.abort(site.block, site.index, Exit::Raised(Exception::general_protection(0)));
+            let pending = site.x87 && self.frame().state.fx.0[2] & EXCEPTION_SUMMARY != 0;
+            let exception = if pending { Exception::x87_floating_point() } else { Exception::general_protection(0) };
+            return self.abort(site.block, site.index, Exit::Raised(exception));
         }
         let access = Access { write: site.write, user, fetch: false };
         let (found, pieces) = match self.translate_access(linear, site.size as usize, access) {

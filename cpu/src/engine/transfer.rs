@@ -140,7 +140,7 @@ impl Builder<'_> {
                 self.continue_at(next);
             }
             FlowControl::Call => {
-                self.push_return_address(next);
+                self.push_return_address(instruction);
                 self.continue_at(instruction.near_branch_target());
             }
             FlowControl::IndirectBranch => {
@@ -151,7 +151,7 @@ impl Builder<'_> {
                 self.target_operand(instruction);
                 self.store(host::R10, super::frame::displacement!(temporary));
                 self.require_canonical();
-                self.push_return_address(next);
+                self.push_return_address(instruction);
                 self.load(host::R10, super::frame::displacement!(temporary));
                 self.jump_to_r10();
             }
@@ -161,9 +161,10 @@ impl Builder<'_> {
         true
     }
 
-    fn push_return_address(&mut self, next: u64) {
-        self.push_value(8, |builder| {
-            builder.constant(host::RCX, next);
+    fn push_return_address(&mut self, instruction: &Instruction) {
+        let size = instruction.stack_pointer_increment().unsigned_abs() as u8;
+        self.push_value(size, |builder| {
+            builder.constant(host::RCX, instruction.next_ip());
             host::RCX
         });
     }
@@ -171,11 +172,14 @@ impl Builder<'_> {
     /// R10 = the target of an indirect branch.
     fn target_operand(&mut self, instruction: &Instruction) {
         if instruction.op0_kind() == OpKind::Memory {
-            self.take_operand(instruction, 8);
+            self.take_operand(instruction, instruction.memory_size().size() as u8);
         } else {
             let register = instruction.op0_register();
             let value = self.value_of(register, host::R10);
             self.copy(host::R10, value);
+            if register.size() == 2 {
+                self.bytes(&[0x45, 0x0f, 0xb7, 0xd2]); // movzx r10d, r10w
+            }
         }
     }
 
@@ -192,10 +196,12 @@ impl Builder<'_> {
     }
 
     fn near_return(&mut self, instruction: &Instruction) {
-        self.take_from_stack(8);
+        let size = if matches!(instruction.code(), Code::Retnw | Code::Retnw_imm16) { 2 } else { 8 };
+        self.take_from_stack(size);
         let extra = if instruction.op_count() == 1 { instruction.immediate16() } else { 0 };
-        self.adjust_stack(8 + i32::from(extra));
-        self.branch_to_r10(8 + i32::from(extra));
+        let moved = i32::from(size) + i32::from(extra);
+        self.adjust_stack(moved);
+        self.branch_to_r10(moved);
     }
 }
 

@@ -19,8 +19,10 @@ pub const LONGEST_BLOCK: usize = 64;
 /// Host bytes that the longest block can take.
 pub const LARGEST_BLOCK: usize = 48 << 10;
 
-/// The model has neither LZCNT nor TZCNT: their encodings are BSR and BSF.
-const DECODER: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD;
+/// The model has neither LZCNT nor TZCNT: their encodings are BSR and BSF. It is AMD's: 66h makes a near branch 16 bits
+/// wide. PAUSE is a NOP, and with REX.B an XCHG, which iced-x86 knows only without PAUSE.
+const DECODER: u32 =
+    DecoderOptions::AMD | DecoderOptions::NO_PAUSE | DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD;
 
 /// The bytes a block is decoded from.
 pub struct Fetched {

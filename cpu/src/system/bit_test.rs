@@ -35,7 +35,7 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
     if writes {
         // A locked or plain read-modify-write needs the right to write before it reads.
         let access = crate::paging::Access::write(x.user());
-        x.probe(linear, size, access)?;
+        x.probe(linear, size, access).map_err(|e| operand::by_segment(instruction, e))?;
     }
     let old = operand::read_at(x, instruction, linear, size)?;
     let new = match instruction.mnemonic() {

@@ -192,6 +192,7 @@ fn set_environment(area: &mut FxArea, image: &[u8], wide: bool) {
 
 /// FLDENV may move TOP: the physical registers keep their contents.
 fn load_environment(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
+    check_pending(x)?;
     let wide = is_wide(instruction);
     let mut image = [0; 28];
     let length = if wide { 28 } else { 14 };
@@ -226,6 +227,7 @@ fn save(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
 }
 
 fn restore(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
+    check_pending(x)?;
     let wide = is_wide(instruction);
     let length = if wide { 28 } else { 14 };
     let mut image = [0; 108];
@@ -237,8 +239,8 @@ fn restore(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception
     Ok(())
 }
 
-/// MASKMOVDQU and MASKMOVQ: the bytes of the first register whose mask byte has its top bit set go to DS:rDI. No byte,
-/// no access.
+/// MASKMOVDQU and MASKMOVQ: the bytes of the first register whose mask byte has its top bit set go to DS:rDI. All of the
+/// operand must be writable, even with an empty mask, as on AMD's processors.
 pub fn masked_move(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exception> {
     let emulated = x.state.cr0 & control::CR0_EM != 0;
     let wide = instruction.mnemonic() == Mnemonic::Maskmovdqu;
@@ -277,13 +279,9 @@ fn vector(area: &FxArea, number: usize, wide: bool) -> [u8; 16] {
 
 fn store_masked(x: &mut Execution, linear: u64, data: &[u8], mask: &[u8]) -> Result<(), Exception> {
     let chosen = |index: &usize| mask[*index] & 0x80 != 0;
-    let Some(first) = (0..mask.len()).find(chosen) else {
-        return Ok(());
-    };
-    let last = (0..mask.len()).rfind(chosen).unwrap_or(first);
     let user = x.user();
-    x.probe(linear.wrapping_add(first as u64), last - first + 1, crate::paging::Access::write(user))?;
-    for index in (first..=last).filter(chosen) {
+    x.probe(linear, mask.len(), crate::paging::Access::write(user))?;
+    for index in (0..mask.len()).filter(chosen) {
         x.write_bytes(linear.wrapping_add(index as u64), &data[index..=index], user)?;
     }
     Ok(())

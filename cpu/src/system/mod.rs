@@ -15,7 +15,7 @@ mod interrupts;
 mod io;
 mod miscellaneous;
 mod msr;
-mod operand;
+pub(crate) mod operand;
 mod segment_moves;
 mod segments;
 mod stack;

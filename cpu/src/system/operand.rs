@@ -1,7 +1,7 @@
 //! Operands of instructions written in Rust: memory or register by index, and the stack (APM vol. 1 §2.2, §2.4).
 //!
-//! A non-canonical address is #GP(0), but #SS(0) where SS is the segment: by default for RSP and RBP, and for every
-//! implicit stack access.
+//! A non-canonical address is #GP(0), but #SS(0) where SS is the segment: for a base of RSP or RBP, and for every
+//! implicit stack access. 64-bit mode ignores overrides but FS and GS here too.
 
 use crate::exception::Exception;
 use crate::execution::Execution;
@@ -13,8 +13,16 @@ pub fn as_stack(exception: Exception) -> Exception {
     if exception == Exception::general_protection(0) { Exception::stack(0) } else { exception }
 }
 
-fn by_segment(instruction: &Instruction, exception: Exception) -> Exception {
-    if instruction.memory_segment() == Register::SS { as_stack(exception) } else { exception }
+/// The exception, as a stack fault where the memory operand is on the stack.
+pub fn by_segment(instruction: &Instruction, exception: Exception) -> Exception {
+    if is_stack(instruction) { as_stack(exception) } else { exception }
+}
+
+/// Whether a bad address of the memory operand is a stack fault.
+pub fn is_stack(instruction: &Instruction) -> bool {
+    let based_on_stack =
+        matches!(instruction.memory_base(), Register::RSP | Register::RBP | Register::ESP | Register::EBP);
+    based_on_stack && !matches!(instruction.segment_prefix(), Register::FS | Register::GS)
 }
 
 /// Whether the operand is in memory.

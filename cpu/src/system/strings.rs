@@ -13,7 +13,7 @@ use super::{Executed, Flow};
 use crate::bus::Icount;
 use crate::exception::Exception;
 use crate::execution::Execution;
-use crate::state::gpr::{RCX, RDI, RSI};
+use crate::state::gpr::{RCX, RDI, RDX, RSI};
 use crate::state::rflags;
 use fragile::Fragile;
 use iced_x86::{Instruction, OpKind, Register};
@@ -100,7 +100,8 @@ impl Operation {
             size,
             mask,
             source_base: if segment == Register::None { 0 } else { x.register(segment) },
-            source_stack: segment == Register::SS,
+            // The source is based on RSI, and 64-bit mode ignores an SS override.
+            source_stack: false,
             repeated: instruction.has_rep_prefix() || instruction.has_repne_prefix(),
             until_equal: instruction.has_repne_prefix(),
             backward: x.flag(rflags::DF),
@@ -118,6 +119,10 @@ impl Operation {
         let start = x.now.0;
         let mut done = 0;
         if self.repeated && self.count(x) == 0 {
+            if matches!(self.kind, Kind::Input | Kind::Output) {
+                // Permission comes before the count.
+                super::io::check(x, x.state.gpr[RDX] as u16, self.size as u8)?;
+            }
             return Ok(Executed { count: 1, flow: Flow::Next });
         }
         loop {

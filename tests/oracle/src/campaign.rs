@@ -1,13 +1,14 @@
 //! Many cases: the host works on one batch while the engine runs the previous one, each case whole and in slices.
 
 use crate::case::{Case, Outcome, Program, Subject};
-use crate::compare::{Excused, differences, report};
+use crate::compare::{differences, report};
 use crate::engine::{Engine, Slicing};
+use crate::excuse::excuse;
 use crate::generate;
 use crate::host::{BATCH, Host};
 use crate::shrink::shrink;
 use anyhow::Result;
-use iced_x86::{Decoder, DecoderOptions};
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
@@ -28,7 +29,13 @@ pub struct Statistics {
 
 impl Display for Statistics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} compared, {} skipped, {} differ; ends:", self.compared, self.skipped, self.failures.values().map(|(count, _)| count).sum::<u64>())?;
+        write!(
+            formatter,
+            "{} compared, {} skipped, {} differ; ends:",
+            self.compared,
+            self.skipped,
+            self.failures.values().map(|(count, _)| count).sum::<u64>()
+        )?;
         for (vector, count) in &self.vectors {
             write!(formatter, " #{vector} {count}")?;
         }
@@ -43,6 +50,8 @@ pub struct Campaign {
     next: u64,
     /// Kinds of failure after which it ends.
     pub patience: usize,
+    /// The only mnemonic to test.
+    pub only: Option<Mnemonic>,
     /// What it has seen.
     pub statistics: Statistics,
 }
@@ -63,6 +72,7 @@ impl Campaign {
             engine: Engine::new()?,
             next: seed,
             patience: 5,
+            only: None,
             statistics: Statistics::default(),
         })
     }
@@ -84,8 +94,8 @@ impl Campaign {
             batch = following;
         }
         self.host.collect(&batch)?;
-        for case in suspects {
-            self.examine(&case);
+        for (case, mismatch) in suspects {
+            self.examine(&case, mismatch);
         }
         if self.statistics.failures.len() < self.patience && self.next < end {
             return self.run(end - self.next);
@@ -94,7 +104,7 @@ impl Campaign {
     }
 
     /// Compares a batch and gives the cases that differ.
-    fn check(&mut self, batch: &Batch, expected: Vec<Option<Outcome>>) -> Vec<Case> {
+    fn check(&mut self, batch: &Batch, expected: Vec<Option<Outcome>>) -> Vec<(Case, Mismatch)> {
         let mut suspects = Vec::new();
         for ((case, program), expected) in batch.iter().zip(expected) {
             let Some(expected) = expected else {
@@ -102,8 +112,8 @@ impl Campaign {
                 continue;
             };
             self.statistics.note(case, &expected);
-            if mismatch(&mut self.engine, case, program, &expected).is_some() {
-                suspects.push(case.clone());
+            if let Some(mismatch) = mismatch(&mut self.engine, case, program, &expected) {
+                suspects.push((case.clone(), mismatch));
             }
         }
         suspects
@@ -114,7 +124,7 @@ impl Campaign {
         let mut batch = Vec::new();
         let image = (self.next / BATCH as u64) as usize;
         while batch.len() < BATCH && self.next < end {
-            let case = generate::case(self.next, image);
+            let case = generate::case(self.next, image, self.only);
             self.next += 1;
             match case.assemble() {
                 Some(program) => batch.push((case, program)),
@@ -125,11 +135,11 @@ impl Campaign {
     }
 
     /// Shrinks a case that differs and files the report.
-    fn examine(&mut self, case: &Case) {
+    fn examine(&mut self, case: &Case, first: Mismatch) {
         let smallest = shrink(case, |case| self.differs(case).is_some());
         let (kind, text) = match self.differs(&smallest) {
             Some(mismatch) => (format!("{}: {}", mnemonics(&smallest), mismatch.kind), mismatch.text),
-            None => ("once and then no more".into(), case.listing()),
+            None => (format!("once and then no more: {}", first.kind), first.text),
         };
         self.statistics.failures.entry(kind).or_insert((0, text)).0 += 1;
     }
@@ -154,20 +164,26 @@ pub struct Mismatch {
 fn mismatch(engine: &mut Engine, case: &Case, program: &Program, expected: &Outcome) -> Option<Mismatch> {
     engine.slicing = Slicing::Whole;
     let whole = engine.run(case, program);
-    let found = unequal(case, ["host", "engine"], expected, whole.as_ref());
+    let found = unequal(case, program, ["host", "engine"], expected, whole.as_ref());
     if found.is_some() {
         return found;
     }
     engine.slicing = Slicing::Random(case.seed);
     let sliced = engine.run(case, program);
-    unequal(case, ["whole", "sliced"], whole.as_ref()?, sliced.as_ref())
+    unequal(case, program, ["whole", "sliced"], whole.as_ref()?, sliced.as_ref())
 }
 
-fn unequal(case: &Case, names: [&str; 2], left: &Outcome, right: Option<&Outcome>) -> Option<Mismatch> {
+fn unequal(
+    case: &Case,
+    program: &Program,
+    names: [&str; 2],
+    left: &Outcome,
+    right: Option<&Outcome>,
+) -> Option<Mismatch> {
     let Some(right) = right else {
         return Some(Mismatch { kind: format!("{} does not end", names[1]), text: report(case, names, &[]) });
     };
-    let found = differences(case, left, right, Excused::default());
+    let found = differences(case, left, right, excuse(program, left));
     let kind = format!("{}/{} {}", names[0], names[1], found.first()?.what);
     Some(Mismatch { kind, text: report(case, names, &found) })
 }

@@ -120,7 +120,8 @@ impl Case {
             if let Item::Branch(_, target)
             | Item::Loop(_, target)
             | Item::Address(_, target)
-            | Item::Rewrite(target, _) = item {
+            | Item::Rewrite(target, _) = item
+            {
                 *target -= usize::from(*target > dropped);
             }
         }
@@ -156,9 +157,7 @@ impl Item {
         match self {
             Item::Instruction(instruction) => encode(instruction, address),
             Item::Raw(bytes) => Some(bytes.clone()),
-            Item::Branch(code, target) => {
-                encode(&Instruction::with_branch(*code, target_of(*target)).ok()?, address)
-            }
+            Item::Branch(code, target) => encode(&Instruction::with_branch(*code, target_of(*target)).ok()?, address),
             Item::Loop(register, target) => {
                 let mut bytes = encode(&Instruction::with1(Code::Dec_rm64, *register).ok()?, address)?;
                 let next = address + bytes.len() as u64;

@@ -101,6 +101,12 @@ pub static USER: LazyLock<Catalogue> = LazyLock::new(|| {
     Catalogue { known: codes.iter().copied().collect(), codes, by_mnemonic }
 });
 
+/// The mnemonic of that name, if it is in the catalogue.
+pub fn mnemonic(name: &str) -> Option<Mnemonic> {
+    let mut mnemonics = USER.by_mnemonic.iter().map(|group| group[0].mnemonic());
+    mnemonics.find(|mnemonic| format!("{mnemonic:?}").eq_ignore_ascii_case(name))
+}
+
 /// Whether the guest's CPU has this encoding in 64-bit mode.
 pub fn in_model(code: Code) -> bool {
     let op_code = code.op_code();

@@ -183,10 +183,8 @@ fn initial_state(case: &Case, program: &Program) -> State {
     use control::*;
     let registers = &case.registers;
     let mut state = State { gpr: registers.gpr, rip: program.address, rflags: registers.rflags, ..State::default() };
-    state.segments[segment::CS] =
-        Segment { base: 0, limit: !0, attributes: 0xafb, selector: selector::USER_CODE };
-    state.segments[segment::SS] =
-        Segment { base: 0, limit: !0, attributes: 0xcf3, selector: selector::USER_DATA };
+    state.segments[segment::CS] = Segment { base: 0, limit: !0, attributes: 0xafb, selector: selector::USER_CODE };
+    state.segments[segment::SS] = Segment { base: 0, limit: !0, attributes: 0xcf3, selector: selector::USER_DATA };
     state.segments[segment::FS].base = registers.fs_base;
     state.segments[segment::GS].base = registers.gs_base;
     state.tr = Segment { base: SYSTEM + guest::TSS, limit: 0x67, attributes: 0x8b, selector: selector::TASK };

@@ -8,6 +8,7 @@ pub mod case;
 pub mod catalogue;
 pub mod compare;
 pub mod engine;
+pub mod excuse;
 pub mod generate;
 pub mod guest;
 pub mod host;

@@ -40,7 +40,9 @@ fn simpler(case: &Case) -> Vec<Case> {
         }
     };
     for patch in 0..case.patches.len() {
-        add(&|case| drop(case.patches.remove(patch)));
+        add(&|case| {
+            case.patches.remove(patch);
+        });
     }
     for register in (0..16).filter(|&register| register != 4) {
         add(&|case| case.registers.gpr[register] = 0);

@@ -269,10 +269,10 @@ fn masked_moves_write_only_chosen_bytes() {
     machine.state.fx.0[160..176].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
     machine.state.fx.0[176] = 0x80;
     machine.state.fx.0[178] = 0xff;
-    machine.protect(DATA + PAGE, 0);
     machine.run(|a| a.maskmovdqu(xmm0, xmm1)).expect("moved");
     assert_eq!(machine.load(DATA + PAGE - 8) >> 40, 0x03_0001);
-    machine.state.fx.0[179] = 0x80;
+    // The whole operand must be writable, also where no byte is chosen.
+    machine.protect(DATA + PAGE, 0);
     assert_eq!(machine.run(|a| a.maskmovdqu(xmm0, xmm1)), Err(Exception::page_fault(6, DATA + PAGE)));
     machine.state.gpr[gpr::RDI] = DATA + 64;
     some_x87(&mut machine);

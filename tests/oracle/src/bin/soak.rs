@@ -1,9 +1,9 @@
 //! Differential tests without end: `cargo run --release -p ftemu-oracle --bin soak -- --cases 1000000 --seed 1`.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ftemu_oracle::campaign::Campaign;
-use ftemu_oracle::generate;
+use ftemu_oracle::{catalogue, generate};
 
 /// Random programs on the host's CPU and on the engine; prints a small reproducer for each that differs.
 #[derive(Parser)]
@@ -17,6 +17,9 @@ struct Arguments {
     /// Kinds of failure after which to stop.
     #[arg(long, default_value_t = 20)]
     patience: usize,
+    /// Only this mnemonic, as iced-x86 spells it.
+    #[arg(long)]
+    only: Option<String>,
     /// Only print the program of this seed.
     #[arg(long)]
     show: Option<u64>,
@@ -24,11 +27,16 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let only = match &arguments.only {
+        Some(name) => Some(catalogue::mnemonic(name).with_context(|| format!("{name} is not in the catalogue"))?),
+        None => None,
+    };
     if let Some(seed) = arguments.show {
-        print!("{}", generate::case(seed, 0).listing());
+        print!("{}", generate::case(seed, 0, only).listing());
         return Ok(());
     }
     let mut campaign = Campaign::new(arguments.seed)?;
+    campaign.only = only;
     campaign.patience = arguments.patience;
     let mut left = arguments.cases;
     while left > 0 && campaign.statistics.failures.len() < arguments.patience {

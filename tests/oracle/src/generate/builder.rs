@@ -5,7 +5,7 @@ use crate::case::{Case, Item, Patch, Registers};
 use crate::layout::{DATA_BYTES, IMAGES, PAGE, STACK, offset_of};
 use crate::random::Random;
 use crate::values;
-use iced_x86::{Code, Instruction, InstructionInfoFactory, OpAccess, Register};
+use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register};
 
 /// The builder.
 pub struct Builder {
@@ -17,6 +17,8 @@ pub struct Builder {
     fixed: u16,
     /// Registers that an instruction has written.
     pub written: u16,
+    /// The mnemonic to test, if only one.
+    pub only: Option<Mnemonic>,
     information: InstructionInfoFactory,
 }
 
@@ -41,7 +43,7 @@ impl Builder {
             patches: Vec::new(),
             ignored: Vec::new(),
         };
-        Builder { random, case, fixed: 1 << 4, written: 0, information: InstructionInfoFactory::new() }
+        Builder { random, case, fixed: 1 << 4, written: 0, only: None, information: InstructionInfoFactory::new() }
     }
 
     /// The value a full register is known to have.

@@ -5,16 +5,15 @@ use super::memory;
 use crate::case::{Item, encode};
 use crate::catalogue::USER;
 use crate::values;
-use iced_x86::{
-    Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpCodeOperandKind as Kind, OpKind,
-    Register,
-};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpCodeOperandKind as Kind, OpKind, Register};
 
 /// Appends one random instruction with what it needs before it. `alone`: nothing follows that could read what it
 /// stored, so images with host pointers are allowed.
 pub fn push(builder: &mut Builder, alone: bool) {
     for _ in 0..20 {
-        let group = &USER.by_mnemonic[builder.random.below(USER.by_mnemonic.len())];
+        let number = builder.random.below(USER.by_mnemonic.len());
+        let wanted = |group: &&Vec<Code>| Some(group[0].mnemonic()) == builder.only;
+        let group = USER.by_mnemonic.iter().find(wanted).unwrap_or(&USER.by_mnemonic[number]);
         let code = builder.random.pick(group);
         if !alone && stores_pointers(code) {
             continue;
@@ -93,7 +92,9 @@ fn set_operand(
         Kind::mm_or_mem | Kind::mm_reg | Kind::mm_rm => Register::MM0 + builder.random.below(8) as u32,
         Kind::xmm_or_mem | Kind::xmm_reg | Kind::xmm_rm => Register::XMM0 + builder.random.below(16) as u32,
         Kind::seg_reg => Register::ES + builder.random.below(6) as u32,
-        Kind::cr_reg => builder.random.pick(&[Register::CR0, Register::CR2, Register::CR3, Register::CR4, Register::CR8]),
+        Kind::cr_reg => {
+            builder.random.pick(&[Register::CR0, Register::CR2, Register::CR3, Register::CR4, Register::CR8])
+        }
         Kind::dr_reg => Register::DR0 + builder.random.below(8) as u32,
         Kind::es => Register::ES,
         Kind::cs => Register::CS,
@@ -351,9 +352,8 @@ fn patch_mxcsr(builder: &mut Builder, reached: Option<u64>, offset: u64) {
 
 /// The instruction's bytes with a superfluous or wrong prefix, if the result is still something to test.
 fn mangled(builder: &mut Builder, instruction: &Instruction) -> Option<Vec<u8>> {
-    const PREFIXES: [u8; 18] = [
-        0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x40, 0x41, 0x42, 0x44, 0x48, 0x4f,
-    ];
+    const PREFIXES: [u8; 18] =
+        [0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x40, 0x41, 0x42, 0x44, 0x48, 0x4f];
     if instruction.is_ip_rel_memory_operand() {
         return None;
     }

@@ -35,8 +35,9 @@ pub fn operand(builder: &mut Builder, instruction: &mut Instruction, operand: u3
     let target = segment(builder, instruction, target);
     let low = i64::from(target as i32) as u64 == target;
     let form = builder.random.below(100);
-    if form < 12 && target.wrapping_sub(crate::layout::CODE) as i64 as i32 as i64 as u64
-        == target.wrapping_sub(crate::layout::CODE)
+    if form < 12
+        && target.wrapping_sub(crate::layout::CODE) as i64 as i32 as i64 as u64
+            == target.wrapping_sub(crate::layout::CODE)
         && instruction.segment_prefix() == Register::None
     {
         set(instruction, Register::RIP, Register::None, 1, target, 8);
@@ -52,15 +53,21 @@ pub fn operand(builder: &mut Builder, instruction: &mut Instruction, operand: u3
 }
 
 /// Adds an FS or GS override sometimes and gives the offset it leaves; or one that 64-bit mode ignores.
+///
+/// AMD's processors also raise #GP where the offset is not canonical but the sum with the base is; the engine looks at
+/// the sum alone (as Intel's do), so that is not tested.
 fn segment(builder: &mut Builder, instruction: &mut Instruction, target: u64) -> u64 {
-    match builder.random.below(100) {
-        0..=6 => {
-            instruction.set_segment_prefix(Register::FS);
-            target.wrapping_sub(builder.case.registers.fs_base)
-        }
-        7..=13 => {
-            instruction.set_segment_prefix(Register::GS);
-            target.wrapping_sub(builder.case.registers.gs_base)
+    let canonical = |address: u64| (address as i64) << 16 >> 16 == address as i64;
+    let kind = builder.random.below(100);
+    let (register, base) = match kind {
+        0..=6 => (Register::FS, builder.case.registers.fs_base),
+        _ => (Register::GS, builder.case.registers.gs_base),
+    };
+    let offset = target.wrapping_sub(base);
+    match kind {
+        0..=13 if canonical(offset) || !canonical(target) => {
+            instruction.set_segment_prefix(register);
+            offset
         }
         14..=16 => {
             let ignored = [Register::CS, Register::DS, Register::ES, Register::SS];

@@ -8,11 +8,13 @@ mod memory;
 use crate::case::{Case, Item};
 use crate::layout::PAGE;
 use builder::{Builder, full};
-use iced_x86::{Code, Instruction, InstructionInfoFactory, OpAccess, Register};
+use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register};
 
-/// The case of a seed. `image`: which initial data it runs with; neighbours share one, which saves copying.
-pub fn case(seed: u64, image: usize) -> Case {
+/// The case of a seed. `image`: which initial data it runs with; neighbours share one, which saves copying. `only`: all
+/// its random instructions have this mnemonic.
+pub fn case(seed: u64, image: usize, only: Option<Mnemonic>) -> Case {
     let mut builder = Builder::new(seed, image);
+    builder.only = only;
     match builder.random.below(100) {
         0..=44 => single(&mut builder),
         45..=91 => block(&mut builder),
@@ -109,7 +111,8 @@ fn block(builder: &mut Builder) {
         }
         let with_immediate = builder.random.percent(20);
         let code = if with_immediate { Code::Retnq_imm16 } else { Code::Retnq };
-        let instruction = if with_immediate { Instruction::with1(code, 8u32).ok() } else { Some(Instruction::with(code)) };
+        let instruction =
+            if with_immediate { Instruction::with1(code, 8u32).ok() } else { Some(Instruction::with(code)) };
         builder.case.items.extend(instruction.map(Item::Instruction));
     }
     shorten(builder);

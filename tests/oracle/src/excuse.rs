@@ -1,0 +1,74 @@
+//! Where the engine and the host's silicon may differ, as data with reasons. All of it is about how an instruction
+//! that faults does so; none of it can be seen by a program that does not examine its own faults.
+
+use crate::case::{Outcome, Program};
+use crate::compare::Excused;
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+
+/// One excuse: instructions, the vector they ended with on the host, what may differ.
+struct Excuse {
+    mnemonics: &'static [Mnemonic],
+    vectors: &'static [u8],
+    excused: Excused,
+    #[allow(dead_code)]
+    reason: &'static str,
+}
+
+const NOTHING: Excused = Excused {
+    flags: 0,
+    error: false,
+    address: false,
+    floating_status: false,
+    tags: false,
+    memory: false,
+    vector: false,
+};
+
+const EXCUSES: &[Excuse] = &[
+    Excuse {
+        mnemonics: &[
+            Mnemonic::Fxsave,
+            Mnemonic::Fxsave64,
+            Mnemonic::Fxrstor,
+            Mnemonic::Fxrstor64,
+            Mnemonic::Fnsave,
+            Mnemonic::Frstor,
+            Mnemonic::Fnstenv,
+            Mnemonic::Fldenv,
+            Mnemonic::Fbld,
+            Mnemonic::Fbstp,
+        ],
+        vectors: &[12, 13, 14],
+        excused: Excused { address: true, memory: true, vector: true, ..NOTHING },
+        reason: "microcode touches the operand in another order; one with two bad ends faults at the other",
+    },
+    Excuse {
+        mnemonics: &[Mnemonic::Enter],
+        vectors: &[12, 14],
+        excused: Excused { address: true, error: true, memory: true, vector: true, ..NOTHING },
+        reason: "microcode stores and loads frame pointers in another order before it checks the end of the frame",
+    },
+    Excuse {
+        mnemonics: &[Mnemonic::Maskmovq, Mnemonic::Maskmovdqu],
+        vectors: &[13, 14],
+        excused: Excused { address: true, tags: true, vector: true, ..NOTHING },
+        reason: "microcode enters MMX state before it faults, and reports the first byte of the operand",
+    },
+    Excuse {
+        mnemonics: &[Mnemonic::Call],
+        vectors: &[12, 14],
+        excused: Excused { vector: true, ..NOTHING },
+        reason: "a stack that faults comes before a target that is not canonical",
+    },
+];
+
+/// What may differ from this outcome of the host.
+pub fn excuse(program: &Program, host: &Outcome) -> Excused {
+    let offset = host.registers.rip.wrapping_sub(program.address) as usize;
+    let Some(bytes) = program.bytes.get(offset..) else { return NOTHING };
+    let instruction = Decoder::with_ip(64, bytes, host.registers.rip, DecoderOptions::AMD).decode();
+    EXCUSES
+        .iter()
+        .find(|excuse| excuse.mnemonics.contains(&instruction.mnemonic()) && excuse.vectors.contains(&host.vector))
+        .map_or(NOTHING, |excuse| excuse.excused)
+}
