@@ -1,0 +1,69 @@
+//! Rust code on the guest between instructions, and what must be dropped because of what it changed.
+#![allow(unsafe_code)]
+
+use super::{Engine, Exit};
+use crate::bus::{Bus, Icount};
+use crate::exception::Exception;
+use crate::execution::Execution;
+use crate::state::control;
+use crate::system;
+
+impl Engine {
+    /// Delivers an exception of the instruction at RIP.
+    pub(super) fn raise(&mut self, exception: Exception) {
+        self.exit = Exit::Lookup;
+        self.shutdown |= self.execution(|x| system::deliver::exception(x, exception)).is_err();
+    }
+
+    /// Delivers an external interrupt; false is a triple fault.
+    pub fn interrupt(&mut self, bus: &mut dyn Bus, vector: u8) -> bool {
+        // SAFETY: as in `run`.
+        let bus: *mut dyn Bus = unsafe { std::mem::transmute::<&mut dyn Bus, *mut (dyn Bus + 'static)>(bus) };
+        self.bus = Some(bus);
+        let delivered = self.execution(|x| system::deliver::interrupt(x, vector)).is_ok();
+        self.bus = None;
+        delivered
+    }
+
+    /// Runs Rust code on the guest between instructions, and follows up on what it changed.
+    pub(super) fn execution<R>(&mut self, action: impl FnOnce(&mut Execution) -> R) -> R {
+        self.execution_at(self.count, action).0
+    }
+
+    /// As `execution`, at a count inside a block. Also tells whether paging or privilege changed.
+    pub(super) fn execution_at<R>(&mut self, now: u64, action: impl FnOnce(&mut Execution) -> R) -> (R, bool) {
+        // SAFETY: the frame and the bus are apart from `self.memory`; the bus pointer is valid during a run.
+        let (state, bus) = unsafe { (&mut (*self.mapping.get()).state, &mut *self.bus.expect("during a run")) };
+        let before = (state.cr0, state.cr3, state.cr4, state.efer, state.cpl);
+        let mut execution = Execution { state, memory: &mut self.memory, bus, now: Icount(now), device: false };
+        let result = action(&mut execution);
+        self.device |= execution.device;
+        let state = self.state();
+        let after = (state.cr0, state.cr3, state.cr4, state.efer, state.cpl);
+        if before == after {
+            return (result, false);
+        }
+        let paging = control::CR0_PG | control::CR0_WP;
+        if (before.0 ^ after.0) & paging != 0 || before.2 != after.2 || before.3 != after.3 {
+            self.tlb.flush(&mut self.memory);
+        } else if before.1 != after.1 {
+            self.tlb.switch_space(&mut self.memory, before.1, after.1);
+        }
+        (result, true)
+    }
+
+    /// Drops what was derived from bytes that have changed.
+    pub(super) fn drop_stale(&mut self) {
+        while self.memory.has_touched() {
+            for touched in self.memory.take_touched() {
+                if touched.table {
+                    self.tlb.table_changed(&self.memory, touched.address, touched.length);
+                }
+                if touched.code {
+                    let (address, length) = (touched.address, touched.length);
+                    self.blocks.bytes_changed(&mut self.memory, &mut self.tlb, &mut self.buffer, address, length);
+                }
+            }
+        }
+    }
+}
