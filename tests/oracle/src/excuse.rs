@@ -37,6 +37,8 @@ const EXCUSES: &[Excuse] = &[
             Mnemonic::Fldenv,
             Mnemonic::Fbld,
             Mnemonic::Fbstp,
+            Mnemonic::Fld,
+            Mnemonic::Fstp,
         ],
         vectors: &[12, 13, 14],
         excused: Excused { address: true, memory: true, vector: true, ..NOTHING },

@@ -8,7 +8,7 @@ mod memory;
 use crate::case::{Case, Item};
 use crate::layout::PAGE;
 use builder::{Builder, full};
-use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register};
+use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, Register};
 
 /// The case of a seed. `image`: which initial data it runs with; neighbours share one, which saves copying. `only`: all
 /// its random instructions have this mnemonic.
@@ -97,8 +97,9 @@ fn block(builder: &mut Builder) {
         }
     }
     let body = builder.case.items.len();
-    if builder.random.percent(40) {
-        outer_loop(builder);
+    let looped = builder.random.percent(40);
+    if looped {
+        builder.case.items.push(Item::Loop(Register::RAX, 0));
     }
     builder.case.items.push(Item::End);
     let main_end = builder.case.items.len() - 1;
@@ -114,6 +115,9 @@ fn block(builder: &mut Builder) {
         let instruction =
             if with_immediate { Instruction::with1(code, 8u32).ok() } else { Some(Instruction::with(code)) };
         builder.case.items.extend(instruction.map(Item::Instruction));
+    }
+    if looped {
+        count_loop(builder, body);
     }
     shorten(builder);
 }
@@ -153,28 +157,42 @@ fn set_flags(builder: &mut Builder) {
     builder.case.items.push(Item::Raw(vec![0x68, a, b, c, d, 0x9d]));
 }
 
-/// Repeats all so far a few times, counted in a register that nothing in the program touches.
-fn outer_loop(builder: &mut Builder) {
+/// Gives the outer loop at `place` a register that nothing in the program touches, or drops the loop.
+fn count_loop(builder: &mut Builder, place: usize) {
+    let Some(used) = registers_used(&builder.case.items) else {
+        builder.case = builder.case.without(place);
+        return;
+    };
+    match (0..16).find(|&number| (used | builder.written) & 1 << number == 0) {
+        Some(register) => {
+            let times = 2 + builder.random.bits() % 6;
+            builder.want(register, times);
+            builder.case.items[place] = Item::Loop(full(register), 0);
+        }
+        None => builder.case = builder.case.without(place),
+    }
+}
+
+/// General registers that a program names, RSP and RCX always; `None` if there is an instruction of unknown operands.
+fn registers_used(items: &[Item]) -> Option<u16> {
     let mut factory = InstructionInfoFactory::new();
-    let mut used = builder.written | 1 << 4 | 1 << 1;
-    for item in &builder.case.items {
+    let mut used = 1 << 4 | 1 << 1;
+    for item in items {
         match item {
             Item::Instruction(instruction) => {
                 for register in factory.info(instruction).used_registers() {
-                    if register.register().is_gpr() && register.access() != OpAccess::None {
+                    if register.register().is_gpr() {
                         used |= 1 << register.register().full_register().number();
                     }
                 }
             }
-            // Its registers are not known.
-            Item::Raw(bytes) if bytes[0] != 0x68 => return,
+            // PUSH and POPF, and pieces of code: RAX, RCX and R15 at most.
+            Item::Raw(bytes) if bytes[0] == 0x68 || bytes.len() == 4 || bytes.len() == 64 => used |= 0x8001,
+            Item::Raw(_) => return None,
             _ => {}
         }
     }
-    if let Some(register) = (0..16).find(|number| used & 1 << number == 0) {
-        builder.want(register, 2 + builder.random.clone().bits() % 6);
-        builder.case.items.push(Item::Loop(full(register), 0));
-    }
+    Some(used)
 }
 
 /// Drops short branches that cannot reach, from the end.
@@ -245,9 +263,11 @@ fn rewriting(builder: &mut Builder) {
         let value = u32::from_le_bytes(piece(builder));
         builder.case.items[number] = Item::Rewrite(target, value);
     }
+    let end = builder.case.items.len();
+    builder.case.items.extend([Item::Loop(Register::RAX, 0), Item::End]);
     if builder.random.percent(50) {
-        builder.want(Register::R14.number(), 2 + builder.random.clone().bits() % 3);
-        builder.case.items.push(Item::Loop(Register::R14, 0));
+        count_loop(builder, end);
+    } else {
+        builder.case = builder.case.without(end);
     }
-    builder.case.items.push(Item::End);
 }

@@ -6,6 +6,7 @@ use super::{Arena, LINES, Slot, status};
 use crate::layout::{CODE_FRAME, DATA_BYTES, FRAMES, PAGE, PAGES};
 use std::ffi::c_void;
 use std::ptr::{addr_of_mut, null_mut};
+use std::sync::atomic::Ordering;
 
 /// The frames through a mapping of our own, and which initial data they hold.
 struct Frames<'a> {
@@ -29,6 +30,7 @@ pub unsafe fn serve(arena: *mut Arena, images: &[Vec<u8>], input: i32, output: i
             let count = (*arena).count as usize;
             for slot in &mut (&mut (*arena).slots)[..count] {
                 run(&mut frames, slot);
+                (*arena).done.fetch_add(1, Ordering::Release);
             }
             if libc::write(output, addr_of_mut!(byte).cast(), 1) != 1 {
                 break;

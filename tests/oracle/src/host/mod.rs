@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Cases that are handed over at a time.
 pub const BATCH: usize = 64;
@@ -20,7 +21,7 @@ const LINES: usize = 192;
 /// Patches that a slot can carry.
 const PATCHES: usize = 8;
 /// The child made no answer for this long: the case does not end.
-const PATIENCE_MS: i32 = 2000;
+const PATIENCE_MS: i32 = 500;
 
 /// How a slot's run ended.
 mod status {
@@ -51,6 +52,8 @@ struct Slot {
 #[repr(C)]
 struct Arena {
     count: u32,
+    /// Cases that have ended.
+    done: AtomicU32,
     slots: [Slot; BATCH],
 }
 
@@ -105,6 +108,7 @@ impl Host {
         // SAFETY: the child waits for the byte below and does not touch the arena until then.
         let arena = unsafe { &mut *self.arena };
         arena.count = cases.len() as u32;
+        arena.done = AtomicU32::new(0);
         for (slot, (case, program)) in arena.slots.iter_mut().zip(cases) {
             slot.fill(case, program);
         }
@@ -116,13 +120,16 @@ impl Host {
     /// # Errors
     /// The child could not be started again after a case that did not end.
     pub fn collect(&mut self, cases: &[(Case, Program)]) -> Result<Vec<Option<Outcome>>> {
-        if !self.answered()? {
-            *self = Host::new()?;
-            return Ok(vec![None; cases.len()]);
-        }
-        // SAFETY: the child has answered and waits for the next batch.
+        let answered = self.answered()?;
+        // SAFETY: the child has answered and waits for the next batch, or is stuck behind the slots that are read.
         let arena = unsafe { &*self.arena };
-        Ok(arena.slots[..cases.len()].iter().map(Slot::outcome).collect())
+        let done = if answered { cases.len() } else { arena.done.load(Ordering::Acquire) as usize };
+        let outcome = |(number, slot): (usize, &Slot)| if number < done { slot.outcome() } else { None };
+        let outcomes = arena.slots[..cases.len()].iter().enumerate().map(outcome).collect();
+        if !answered {
+            *self = Host::new()?;
+        }
+        Ok(outcomes)
     }
 
     /// Waits for the child's byte; false if it died or ran out of patience.
