@@ -228,7 +228,7 @@ impl Board {
 /// into bytes.
 fn pieces(port: u16, size: u8) -> impl Iterator<Item = (u8, u8)> {
     let (_, width) = map::unit(port);
-    let whole = size <= width && port % u16::from(size.max(1)) == 0;
+    let whole = size <= width && port.is_multiple_of(u16::from(size.max(1)));
     let step = if whole { size.max(1) } else { 1 };
     (0..size).step_by(usize::from(step)).map(move |offset| (offset, step))
 }

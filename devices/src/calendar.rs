@@ -11,7 +11,7 @@ pub struct Format {
 
 impl Format {
     fn encode(self, value: u8) -> u8 {
-        if self.binary { value } else { value / 10 << 4 | value % 10 }
+        if self.binary { value } else { ((value / 10) << 4) | (value % 10) }
     }
 
     fn decode(self, byte: u8) -> u8 {

@@ -279,4 +279,4 @@ fn entry_state(rip: u64) -> State {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

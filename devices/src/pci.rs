@@ -72,7 +72,7 @@ impl Pci {
     /// Writes CF8h-CFFh.
     pub fn write(&mut self, port: u16, size: u8, value: u32) {
         match port {
-            0xcf8 if size == 4 => self.address = value & 0x80ff_fffc,
+            0xcf8 if size == 4 => self.address = value & 0x8fff_fffc,
             RESET_CONTROL if size == 1 => {
                 let rises = value as u8 & !self.reset_control & 4 != 0;
                 self.reset |= rises;
@@ -91,10 +91,11 @@ impl Pci {
         }
     }
 
-    /// The function and register that byte `index` of an access at `port` means; `None` where nobody answers.
+    /// The function and register that byte `index` of an access at `port` means; `None` where nobody answers. Bits
+    /// 24-27 would select extended registers, as this CPU vendor's parts have it; these functions have none.
     fn locate(&self, port: u16, index: usize) -> Option<(usize, usize)> {
         let offset = usize::from(port & 3) + index;
-        let (bus, device_function) = (self.address >> 16 & 0xff, self.address >> 8 & 0xff);
+        let (bus, device_function) = (self.address >> 16 & 0xfff, self.address >> 8 & 0xff);
         if self.address >> 31 == 0 || bus != 0 || offset > 3 {
             return None;
         }
@@ -130,6 +131,7 @@ mod tests {
         assert_eq!(dword(&mut pci, 0x8000_0808), 0x0601_0000);
         assert_eq!(dword(&mut pci, 0x8000_1000), u32::MAX);
         assert_eq!(dword(&mut pci, 0x8001_0000), u32::MAX);
+        assert_eq!(dword(&mut pci, 0x8100_0000), u32::MAX, "no extended registers");
         assert_eq!(dword(&mut pci, 0x0000_0000), u32::MAX, "not enabled");
         assert_eq!(pci.read(0xcf8, 4), 0);
     }

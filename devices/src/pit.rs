@@ -62,7 +62,7 @@ impl Pit {
         let gate = &self.channels[2];
         u8::from(gate.gate())
             | u8::from(self.speaker) << 1
-            | ((now_ns / REFRESH_NS & 1) as u8) << 4
+            | (((now_ns / REFRESH_NS) & 1) as u8) << 4
             | u8::from(gate.output(now)) << 5
     }
 

@@ -1,1 +1,363 @@
-//! Tests.
+//! Whole machines that run small guests, booted by the Linux protocol.
+
+use super::*;
+use crate::linux::tests::bzimage;
+use crate::state::Random;
+use iced_x86::code_asm::*;
+
+const ENTRY: u64 = 0x100_0200;
+/// Where guests put their IDT and count interrupts.
+const IDT: u64 = 0x50_0000;
+const TICKS: u64 = 0x51_0000;
+
+type Assembled = Result<(), IcedError>;
+
+/// A bzImage whose entry point is what `build` assembles.
+fn kernel(build: impl FnOnce(&mut CodeAssembler) -> Assembled) -> Vec<u8> {
+    let mut assembler = CodeAssembler::new(64).unwrap();
+    build(&mut assembler).unwrap();
+    let mut payload = vec![0; 0x200];
+    payload.extend(assembler.assemble(ENTRY).unwrap());
+    bzimage(&payload)
+}
+
+fn machine(build: impl FnOnce(&mut CodeAssembler) -> Assembled) -> Machine {
+    let mut machine = Machine::new(&config()).unwrap();
+    machine.load_linux(&kernel(build), None, "").unwrap();
+    machine
+}
+
+fn config() -> Config {
+    Config { memory_bytes: 24 << 20, ..Config::default() }
+}
+
+fn outb(a: &mut CodeAssembler, port: u32, value: u32) -> Assembled {
+    a.mov(edx, port)?;
+    a.mov(eax, value)?;
+    a.out(dx, al)
+}
+
+fn mmio(a: &mut CodeAssembler, address: u64, value: u32) -> Assembled {
+    a.mov(rbx, address)?;
+    a.mov(dword_ptr(rbx), value)
+}
+
+/// Points an interrupt vector at a label and loads the IDT.
+fn gate(a: &mut CodeAssembler, vector: u64, handler: CodeLabel) -> Assembled {
+    a.mov(rbx, IDT + 16 * vector)?;
+    a.lea(rax, ptr(handler))?;
+    a.mov(word_ptr(rbx), ax)?;
+    a.mov(dword_ptr(rbx + 2), 0x8e00_0010_u32)?;
+    a.shr(rax, 16)?;
+    a.mov(word_ptr(rbx + 6), ax)?;
+    a.mov(qword_ptr(rbx + 8), 0)?;
+    a.mov(rbx, IDT - 16)?;
+    a.mov(word_ptr(rbx), 0xfff)?;
+    a.mov(rax, IDT)?;
+    a.mov(qword_ptr(rbx + 2), rax)?;
+    a.lidt(ptr(rbx))
+}
+
+/// A guest that computes while the local APIC's timer interrupts it every 5000 ns and prints a letter each time.
+fn ticking(a: &mut CodeAssembler) -> Assembled {
+    let (mut handler, mut work) = (a.create_label(), a.create_label());
+    gate(a, 0x40, handler)?;
+    outb(a, 0x21, 0xff)?;
+    mmio(a, 0xfee0_03e0, 0xb)?;
+    mmio(a, 0xfee0_0320, 0x2_0040)?;
+    mmio(a, 0xfee0_0380, 5000)?;
+    a.sti()?;
+    a.mov(r8, 1u64)?;
+    a.mov(r9, 0x60_0000u64)?;
+    a.set_label(&mut work)?;
+    a.imul_3(r8, r8, 0x1357)?;
+    a.add(r8, 1)?;
+    a.mov(rcx, r8)?;
+    a.and(ecx, 0xfff8)?;
+    a.mov(qword_ptr(r9 + rcx), r8)?;
+    a.jmp(work)?;
+    a.set_label(&mut handler)?;
+    a.push(rax)?;
+    a.push(rdx)?;
+    a.push(rbx)?;
+    a.mov(rbx, TICKS)?;
+    a.inc(dword_ptr(rbx))?;
+    a.mov(eax, dword_ptr(rbx))?;
+    a.and(al, 0x1f)?;
+    a.or(al, 0x40)?;
+    a.mov(edx, 0x3f8)?;
+    a.out(dx, al)?;
+    mmio(a, 0xfee0_00b0, 0)?;
+    a.pop(rbx)?;
+    a.pop(rdx)?;
+    a.pop(rax)?;
+    a.iretq()
+}
+
+/// A guest that sleeps until COM1 receives, echoes the bytes with one added, and sleeps again.
+fn echo(a: &mut CodeAssembler) -> Assembled {
+    let (mut handler, mut sleep) = (a.create_label(), a.create_label());
+    gate(a, 0x34, handler)?;
+    for (port, value) in [(0x20, 0x11), (0x21, 0x30), (0x21, 4), (0x21, 1), (0x21, 0xef)] {
+        outb(a, port, value)?;
+    }
+    outb(a, 0x3fc, 8)?;
+    outb(a, 0x3f9, 1)?;
+    a.sti()?;
+    a.set_label(&mut sleep)?;
+    a.hlt()?;
+    a.jmp(sleep)?;
+    a.set_label(&mut handler)?;
+    let mut done = a.create_label();
+    a.mov(edx, 0x3fd)?;
+    a.in_(al, dx)?;
+    a.test(al, 1)?;
+    a.jz(done)?;
+    a.mov(edx, 0x3f8)?;
+    a.in_(al, dx)?;
+    a.inc(al)?;
+    a.out(dx, al)?;
+    a.jmp(handler)?;
+    a.set_label(&mut done)?;
+    outb(a, 0x20, 0x20)?;
+    a.iretq()
+}
+
+fn serial(emitted: &[Emitted]) -> Vec<u8> {
+    emitted
+        .iter()
+        .flat_map(|emitted| match &emitted.output {
+            Output::Serial { port: 0, bytes } => bytes.clone(),
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+/// Runs to exactly `end`, sleeping through idle times; returns what COM1 sent.
+fn run_to(machine: &mut Machine, end: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let ran = machine.run(Icount(end));
+        bytes.extend(serial(&machine.drain()));
+        match ran {
+            Ran::Count => return bytes,
+            Ran::Output => {}
+            Ran::Idle { deadline_ns: Some(_) } => machine.skip_idle(),
+            other => panic!("{other:?} at {:?}", machine.count()),
+        }
+    }
+}
+
+#[test]
+fn a_run_stops_at_the_exact_count() {
+    let mut machine = machine(ticking);
+    for end in [1, 2, 77, 5_001, 5_002, 123_456] {
+        run_to(&mut machine, end);
+        assert_eq!(machine.count(), Icount(end));
+        assert_eq!(machine.now_ns(), end);
+    }
+}
+
+#[test]
+fn slices_do_not_show() {
+    const END: u64 = 1_000_000;
+    let mut whole = machine(ticking);
+    let bytes = run_to(&mut whole, END);
+    assert_eq!(bytes.len(), 199, "a tick every 5000 ns");
+    let mut sliced = machine(ticking);
+    let mut random = Random(0x51ce);
+    let mut pieces = Vec::new();
+    while sliced.count().0 < END {
+        let end = END.min(sliced.count().0 + 1 + random.step(15));
+        pieces.extend(run_to(&mut sliced, end));
+        if random.below(8) == 0 {
+            sliced.forget_derived();
+        }
+    }
+    assert_eq!(pieces, bytes);
+    assert_eq!(sliced.digest(), whole.digest());
+}
+
+#[test]
+fn a_machine_resumed_from_a_checkpoint_is_the_same_machine() {
+    let mut original = machine(ticking);
+    run_to(&mut original, 333_333);
+    let mut state = Vec::new();
+    original.save(&mut state);
+    let mut copy = Machine::new(&config()).unwrap();
+    copy.load(&state).unwrap();
+    for page in 0..original.ram_pages() {
+        copy.set_ram_page(page, original.ram_page(page));
+    }
+    assert_eq!(copy.digest(), original.digest());
+    let mut again = Vec::new();
+    copy.save(&mut again);
+    assert!(again == state);
+    assert_eq!(run_to(&mut copy, 700_000), run_to(&mut original, 700_000));
+    assert_eq!(copy.digest(), original.digest());
+    assert_eq!(copy.fingerprint(), original.fingerprint());
+}
+
+#[test]
+fn damaged_states_are_refused() {
+    let mut machine = machine(ticking);
+    let mut state = Vec::new();
+    machine.save(&mut state);
+    for length in [0, 3, 4, 40, state.len() - 1] {
+        assert!(matches!(machine.load(&state[..length]), Err(MachineError::Malformed)), "{length}");
+    }
+    let mut long = state.clone();
+    long.push(0);
+    assert!(matches!(machine.load(&long), Err(MachineError::Malformed)));
+    let mut other = Machine::new(&Config { memory_bytes: 32 << 20, ..config() }).unwrap();
+    assert!(matches!(other.load(&state), Err(MachineError::OtherMemory { .. })));
+}
+
+#[test]
+fn serial_input_wakes_a_halted_machine_at_the_current_count() {
+    let mut machine = machine(echo);
+    assert_eq!(machine.run(Icount(1 << 30)), Ran::Idle { deadline_ns: None });
+    let count = machine.count();
+    machine.skip_idle();
+    assert_eq!(machine.count(), count, "nothing to skip to");
+    machine.apply(&Input::Clock { ns: 5_000_000, rate: 1024 });
+    machine.apply(&Input::Serial { port: 0, bytes: b"HAL".to_vec() });
+    assert_eq!(machine.count(), count);
+    assert_eq!(machine.run(Icount(1 << 30)), Ran::Output);
+    assert_eq!(serial(&machine.drain()), b"IBM");
+    assert_eq!(machine.run(Icount(1 << 30)), Ran::Idle { deadline_ns: None });
+    machine.apply(&Input::Serial { port: 0, bytes: vec![b'a'; 100] });
+    assert_eq!(machine.run(Icount(1 << 30)), Ran::Output);
+    assert_eq!(serial(&machine.drain()), vec![b'b'; 100]);
+}
+
+#[test]
+fn idle_time_is_skipped_and_counts_one() {
+    let mut machine = machine(|a| {
+        let mut handler = a.create_label();
+        gate(a, 0x40, handler)?;
+        outb(a, 0x21, 0xff)?;
+        mmio(a, 0xfee0_03e0, 0xb)?;
+        mmio(a, 0xfee0_0320, 0x40)?;
+        mmio(a, 0xfee0_0380, 1_000_000)?;
+        a.sti()?;
+        a.hlt()?;
+        outb(a, 0x3f8, u32::from(b'!'))?;
+        a.cli()?;
+        a.hlt()?;
+        a.set_label(&mut handler)?;
+        a.iretq()
+    });
+    let Ran::Idle { deadline_ns: Some(deadline) } = machine.run(Icount(1 << 30)) else { panic!("not idle") };
+    let count = machine.count();
+    assert!(deadline > 1_000_000 && deadline < 1_000_100);
+    machine.skip_idle();
+    assert_eq!((machine.count().0, machine.now_ns()), (count.0 + 1, deadline));
+    assert_eq!(machine.run(Icount(1 << 30)), Ran::Output);
+    assert_eq!(serial(&machine.drain()), b"!");
+    assert_eq!(machine.run(Icount(1 << 30)), Ran::Idle { deadline_ns: None }, "HLT with interrupts off");
+}
+
+#[test]
+fn acpi_power_off_ends_the_machine() {
+    let mut machine = machine(|a| {
+        outb(a, 0x3f8, u32::from(b'.'))?;
+        a.mov(edx, 0x604)?;
+        a.mov(eax, 0x3400)?;
+        a.out(dx, ax)?;
+        outb(a, 0x3f8, u32::from(b'?'))
+    });
+    assert_eq!(machine.run(Icount(1000)), Ran::Output);
+    let emitted = machine.drain();
+    assert_eq!(emitted.last().unwrap().output, Output::PowerOff);
+    assert_eq!(serial(&emitted), b".");
+    let count = machine.count();
+    assert_eq!(machine.run(Icount(1000)), Ran::PoweredOff);
+    assert_eq!(machine.count(), count);
+}
+
+/// Prints a letter, changes memory, and resets as `end` says.
+fn resetting(end: impl FnOnce(&mut CodeAssembler) -> Assembled) -> Machine {
+    machine(|a| {
+        a.mov(rbx, TICKS)?;
+        a.inc(dword_ptr(rbx))?;
+        a.mov(eax, dword_ptr(rbx))?;
+        a.add(eax, u32::from(b'@'))?;
+        a.mov(edx, 0x3f8)?;
+        a.out(dx, al)?;
+        end(a)
+    })
+}
+
+#[test]
+fn resets_boot_the_same_image_again() {
+    let by_port = resetting(|a| outb(a, 0xcf9, 6));
+    let by_triple_fault = resetting(|a| {
+        a.mov(rbx, TICKS + 64)?;
+        a.lidt(ptr(rbx))?;
+        a.ud2()
+    });
+    for mut machine in [by_port, by_triple_fault] {
+        let mut emitted = Vec::new();
+        while emitted.len() < 6 {
+            machine.run(Icount(machine.count().0 + 5));
+            emitted.extend(machine.drain());
+        }
+        assert!(serial(&emitted).iter().all(|byte| *byte == b'A'), "RAM starts empty each time");
+        assert!(emitted.iter().any(|emitted| emitted.output == Output::Reset));
+        let mut state = Vec::new();
+        machine.save(&mut state);
+        let mut copy = Machine::new(&config()).unwrap();
+        copy.load(&state).unwrap();
+        (0..machine.ram_pages()).for_each(|page| copy.set_ram_page(page, machine.ram_page(page)));
+        let end = Icount(machine.count().0 + 100);
+        while machine.run(end) != Ran::Count {
+            machine.drain();
+        }
+        while copy.run(end) != Ran::Count {
+            copy.drain();
+        }
+        assert_eq!(copy.digest(), machine.digest(), "a copy can reset too");
+    }
+}
+
+#[test]
+fn digests_see_ram_registers_and_chips() {
+    let mut machine = machine(ticking);
+    run_to(&mut machine, 50_000);
+    let digest = machine.digest();
+    assert_eq!(machine.digest(), digest);
+    let page = 0x70_0000 / 4096;
+    machine.set_ram_page(page, &[1; 4096]);
+    assert_ne!(machine.digest(), digest);
+    machine.set_ram_page(page, &[0; 4096]);
+    assert_eq!(machine.digest(), digest);
+    machine.cpu_mut().state_mut().gpr[8] ^= 1;
+    assert_ne!(machine.digest(), digest);
+    machine.cpu_mut().state_mut().gpr[8] ^= 1;
+    machine.chips_mut().diagnostic ^= 1;
+    assert_ne!(machine.digest(), digest);
+}
+
+#[test]
+fn dirty_pages_are_reported_once() {
+    let mut machine = machine(ticking);
+    assert_eq!(machine.take_dirty().len(), machine.ram_pages());
+    run_to(&mut machine, 20_000);
+    let dirty = machine.take_dirty();
+    assert!(dirty.contains(&((TICKS / 4096) as u32)));
+    assert!(dirty.len() < 64);
+    machine.digest();
+    assert!(machine.take_dirty().is_empty());
+}
+
+#[test]
+fn configurations_round_trip_and_are_checked() {
+    let mut bytes = Vec::new();
+    config().encode(&mut bytes);
+    assert_eq!(Config::decode(&mut &bytes[..]), Some(config()));
+    for memory_bytes in [0, 1 << 20, u64::MAX] {
+        let error = Machine::new(&Config { memory_bytes, ..config() }).err().unwrap();
+        assert!(matches!(error, MachineError::MemorySize { .. }));
+    }
+}
