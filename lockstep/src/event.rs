@@ -201,8 +201,10 @@ pub enum Notice {
         /// Virtual time that was received but not executed at the decision.
         lag_ns: u64,
     },
-    /// The two guests differed. On the primary the report is the standby's text only.
+    /// Standby: what the difference is, as far as it can be told.
     Diverged(Box<Report>),
+    /// Primary: the standby's report, in words.
+    Findings(String),
     /// The digests differed at this count; what it was is being looked for.
     Differs {
         /// Where.

@@ -3,8 +3,8 @@
 //! `ftemu_devices::Machine` is one; the simulator uses a cheap one. Given the same image and the same inputs at the
 //! same counts, two guests of one kind must produce the same states and outputs, however [`Guest::run`] was sliced.
 
-pub use crate::port::{Emitted, Input, Output, Ran};
 use ftemu_cpu::Icount;
+pub use ftemu_devices::{Emitted, Input, Output, Ran};
 
 /// Bytes in a page of guest RAM.
 pub const PAGE_BYTES: usize = 4096;
@@ -62,8 +62,10 @@ pub trait Guest: Sized {
     fn instruction_pointer(&self) -> u64;
     /// Drops all that is derived (translations, TLB); must not be observable. Replays use it to look for leaks.
     fn forget_derived(&mut self);
-    /// Names the field of [`Guest::save`]d state that holds byte `offset`, for reports.
-    fn name_of(&self, offset: usize) -> String {
-        format!("saved state byte {offset:#x}")
+    /// All state but RAM, field by field, for reports: the names and their bytes.
+    fn fields(&self) -> Vec<(String, Vec<u8>)>;
+    /// The guest-physical address of a page of RAM.
+    fn page_address(&self, index: usize) -> u64 {
+        (index * PAGE_BYTES) as u64
     }
 }

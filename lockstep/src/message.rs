@@ -66,19 +66,26 @@ pub enum Message {
         /// The next ones.
         bytes: Vec<u8>,
     },
+    /// The next bytes of the image's state without RAM.
+    State {
+        /// Number of this message among those of state and pages, from 0.
+        chunk: u64,
+        /// The next ones.
+        bytes: Vec<u8>,
+    },
     /// Pages of the image.
     Pages {
-        /// Number of this message, from 0.
+        /// Number of this message among those of state and pages, from 0.
         chunk: u64,
         /// Page number and content.
         pages: Vec<(u32, Box<Page>)>,
     },
-    /// All pages were sent.
+    /// The whole image was sent.
     Complete {
-        /// Messages of pages.
+        /// Messages of state and pages.
         chunks: u64,
     },
-    /// Standby: so many messages of pages were put in place; the first, of none, asks for the image.
+    /// Standby: so many messages of state and pages were taken; the first, of none, asks for the image.
     Taken {
         /// In all.
         chunks: u64,
@@ -143,8 +150,8 @@ pub struct Begin {
     pub position: Position,
     /// [`crate::Guest::config`].
     pub config: Vec<u8>,
-    /// [`crate::Guest::save`].
-    pub state: Vec<u8>,
+    /// Bytes of [`crate::Guest::save`] to come.
+    pub state_bytes: u64,
     /// The guest's digest.
     pub digest: Digest,
     /// Pages to come.
@@ -171,9 +178,11 @@ impl Message {
     pub fn class(&self) -> Class {
         match self {
             Message::Log { .. } | Message::Acknowledge { .. } => Class::Log,
-            Message::Begin(_) | Message::History { .. } | Message::Pages { .. } | Message::Complete { .. } => {
-                Class::Bulk
-            }
+            Message::Begin(_)
+            | Message::History { .. }
+            | Message::State { .. }
+            | Message::Pages { .. }
+            | Message::Complete { .. } => Class::Bulk,
             Message::Heartbeat { .. } => Class::Heartbeat,
             Message::Hello { .. }
             | Message::Welcome { .. }
@@ -224,6 +233,11 @@ impl Message {
                     put_number(&mut out, u64::from(*index));
                     out.extend_from_slice(&page[..]);
                 }
+            }
+            Message::State { chunk, bytes } => {
+                out.push(15);
+                put_number(&mut out, *chunk);
+                put_bytes(&mut out, bytes);
             }
             Message::Complete { chunks } => {
                 out.push(6);
@@ -311,6 +325,7 @@ impl Message {
             11 => Message::Heartbeat { term: reader.number()?, now_ns: reader.number()? },
             12 => Message::Differs { count: Icount(reader.number()?), digest: reader.array()? },
             13 => Message::Findings { text: reader.text()? },
+            15 => Message::State { chunk: reader.number()?, bytes: reader.bytes()?.to_vec() },
             14 => Message::Goodbye { finished: flag(reader)? },
             _ => return Err(reader.bad("no such kind of message")),
         })
@@ -319,11 +334,11 @@ impl Message {
 
 impl Begin {
     fn encode(&self, out: &mut Vec<u8>) {
-        let Begin { term, position, config, state, digest, pages, streams } = self;
+        let Begin { term, position, config, state_bytes, digest, pages, streams } = self;
         put_number(out, *term);
         position.encode(out);
         put_bytes(out, config);
-        put_bytes(out, state);
+        put_number(out, *state_bytes);
         out.extend_from_slice(digest);
         put_number(out, *pages);
         put_number(out, streams.len() as u64);
@@ -339,7 +354,7 @@ impl Begin {
             term: reader.number()?,
             position: Position::decode(reader)?,
             config: reader.bytes()?.to_vec(),
-            state: reader.bytes()?.to_vec(),
+            state_bytes: reader.number()?,
             digest: reader.array()?,
             pages: reader.number()?,
             streams: streams(reader)?,
@@ -387,7 +402,7 @@ mod tests {
             term: 2,
             position,
             config: vec![1, 2],
-            state: vec![3; 300],
+            state_bytes: 300,
             digest: [4; 32],
             pages: 9,
             streams: vec![Stream { port: 0, start: 5, end: 6 }],
@@ -407,6 +422,7 @@ mod tests {
             Message::History { port: 1, bytes: b"boot".to_vec() },
             Message::Pages { chunk: 3, pages: vec![(8, Box::new([6; PAGE_BYTES]))] },
             Message::Complete { chunks: 4 },
+            Message::State { chunk: 0, bytes: vec![1, 2, 3] },
             Message::Taken { chunks: 2 },
             Message::Ready { digest: [8; 32] },
             Message::Log { first: 4, released: Icount(70), records: vec![9; 20], chain: Chain([1; 16]) },

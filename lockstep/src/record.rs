@@ -78,11 +78,9 @@ impl Record {
         let entry = match head & 7 {
             COVERED => Entry::Covered,
             INPUT => {
-                let bytes = reader.bytes()?;
-                let mut inner = Reader::new(bytes);
-                let input = Input::decode(&mut inner).map_err(|bad| reader.bad(bad.what))?;
-                inner.end().map_err(|bad| reader.bad(bad.what))?;
-                Entry::Input(input)
+                let mut bytes = reader.bytes()?;
+                let input = Input::decode(&mut bytes).filter(|_| bytes.is_empty());
+                Entry::Input(input.ok_or(reader.bad("no such input"))?)
             }
             DIGEST => Entry::Digest(reader.array()?),
             PAIRED => Entry::Paired { term: reader.number()? },

@@ -4,15 +4,16 @@ use crate::guest::{Digest, Page};
 use crate::image::Image;
 use crate::message::{Begin, Message, Stream};
 use crate::record::Position;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-/// Console history in one message.
-const HISTORY_BYTES: usize = 64 << 10;
+/// Console history, or state without RAM, in one message.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// The primary's end. Pages are given up as they are sent.
 #[derive(Debug)]
 pub struct Sending {
     begin: Begin,
+    state: VecDeque<u8>,
     pages: BTreeMap<u32, Box<Page>>,
     sent: u64,
     taken: u64,
@@ -30,13 +31,14 @@ impl Sending {
     ) -> (Self, Vec<Message>) {
         let Image { config, count: _, state, pages } = image;
         let (heads, histories): (Vec<Stream>, Vec<Vec<u8>>) = streams.into_iter().unzip();
-        let begin = Begin { term, position, config, state, digest, pages: pages.len() as u64, streams: heads };
+        let (state_bytes, pages_to_come) = (state.len() as u64, pages.len() as u64);
+        let begin = Begin { term, position, config, state_bytes, digest, pages: pages_to_come, streams: heads };
         let mut messages = vec![Message::Begin(Box::new(begin.clone()))];
         for (head, history) in begin.streams.iter().zip(&histories) {
             let piece = |bytes: &[u8]| Message::History { port: head.port, bytes: bytes.to_vec() };
-            messages.extend(history.chunks(HISTORY_BYTES).map(piece));
+            messages.extend(history.chunks(PIECE_BYTES).map(piece));
         }
-        (Self { begin, pages, sent: 0, taken: 0, complete: false }, messages)
+        (Self { begin, state: state.into(), pages, sent: 0, taken: 0, complete: false }, messages)
     }
 
     /// What the standby was told at first.
@@ -53,6 +55,11 @@ impl Sending {
     pub fn next(&mut self, chunk_pages: usize, window: u64) -> Option<Message> {
         if self.complete || self.sent - self.taken >= window {
             return None;
+        }
+        if !self.state.is_empty() {
+            let bytes = self.state.drain(..self.state.len().min(PIECE_BYTES)).collect();
+            self.sent += 1;
+            return Some(Message::State { chunk: self.sent - 1, bytes });
         }
         let mut pages = Vec::new();
         while pages.len() < chunk_pages.max(1) {
@@ -76,16 +83,17 @@ mod tests {
     #[test]
     fn pieces_keep_within_the_window_and_end_with_complete() {
         let pages = (0..5).map(|index| (index, Box::new([1; 4096]))).collect();
-        let image = Image { config: vec![], count: Icount(0), state: vec![], pages };
+        let image = Image { config: vec![], count: Icount(0), state: vec![7; 10], pages };
         let history = (Stream { port: 0, start: 0, end: 3 }, b"abc".to_vec());
         let (mut sending, first) = Sending::new(1, Position::start(Icount(0)), image, [0; 32], vec![history]);
         assert_eq!(first.len(), 2);
-        assert!(matches!(sending.next(2, 2), Some(Message::Pages { chunk: 0, .. })));
-        assert!(matches!(sending.next(2, 2), Some(Message::Pages { chunk: 1, .. })));
-        assert_eq!(sending.next(2, 2), None);
+        assert_eq!(sending.next(2, 3), Some(Message::State { chunk: 0, bytes: vec![7; 10] }));
+        assert!(matches!(sending.next(2, 3), Some(Message::Pages { chunk: 1, .. })));
+        assert!(matches!(sending.next(2, 3), Some(Message::Pages { chunk: 2, .. })));
+        assert_eq!(sending.next(2, 3), None);
         sending.taken(9);
-        assert!(matches!(sending.next(2, 2), Some(Message::Pages { chunk: 2, .. })));
-        assert_eq!(sending.next(2, 2), Some(Message::Complete { chunks: 3 }));
-        assert_eq!(sending.next(2, 2), None);
+        assert!(matches!(sending.next(2, 3), Some(Message::Pages { chunk: 3, .. })));
+        assert_eq!(sending.next(2, 3), Some(Message::Complete { chunks: 4 }));
+        assert_eq!(sending.next(2, 3), None);
     }
 }

@@ -57,6 +57,8 @@ pub enum Done {
         ran: Ran,
         /// What came out.
         outputs: Vec<Emitted>,
+        /// The registers' hash when it began.
+        before: u64,
         /// Where the guest is.
         at: Place,
     },
@@ -93,7 +95,7 @@ pub struct Place {
     pub count: Icount,
     /// Virtual nanoseconds.
     pub now_ns: u64,
-    /// [`Guest::fingerprint`].
+    /// [`Guest::fingerprint`], where one was taken.
     pub fingerprint: u64,
 }
 
@@ -102,17 +104,19 @@ pub struct Place {
 pub struct Hands<G> {
     guest: Option<G>,
     kept: Option<Image>,
+    /// Fingerprints are taken: a standby's trail needs them.
+    traced: bool,
 }
 
 impl<G: Guest> Hands<G> {
     /// For a primary, which has a guest.
     pub fn with(guest: G) -> Self {
-        Self { guest: Some(guest), kept: None }
+        Self { guest: Some(guest), kept: None, traced: false }
     }
 
     /// For a standby, which gets one.
     pub fn empty() -> Self {
-        Self { guest: None, kept: None }
+        Self { guest: None, kept: None, traced: true }
     }
 
     /// The guest, if there is one.
@@ -137,20 +141,23 @@ impl<G: Guest> Hands<G> {
             self.guest = Some(G::create(&config)?);
             return Ok(Done::Finished);
         }
+        let traced = self.traced;
         let guest = self.guest.as_mut().ok_or_else(|| GuestError("there is no guest here yet".into()))?;
         Ok(match work {
             Work::Create { .. } | Work::Wait { .. } => Done::Finished,
             Work::Run { until } => {
+                let before = if traced { guest.fingerprint() } else { 0 };
                 let ran = guest.run(until);
-                Done::Ran { ran, outputs: guest.drain(), at: Place::of(guest) }
+                Done::Ran { ran, outputs: guest.drain(), before, at: Place::traced(guest, traced) }
             }
             Work::SkipIdle => {
+                let before = if traced { guest.fingerprint() } else { 0 };
                 guest.skip_idle();
-                Done::Ran { ran: Ran::Count, outputs: guest.drain(), at: Place::of(guest) }
+                Done::Ran { ran: Ran::Count, outputs: guest.drain(), before, at: Place::traced(guest, traced) }
             }
             Work::Apply(input) => {
                 guest.apply(&input);
-                Done::Applied { outputs: guest.drain(), at: Place::of(guest) }
+                Done::Applied { outputs: guest.drain(), at: Place::traced(guest, traced) }
             }
             Work::Digest => Done::Digest(guest.digest()),
             Work::Copy => Done::Copied(Box::new(Image::of(guest)), guest.digest()),
@@ -167,7 +174,7 @@ impl<G: Guest> Hands<G> {
                 guest.load(&state)?;
                 Done::Loaded { at: Place::of(guest), digest: guest.digest() }
             }
-            Work::Diagnose(case) => Done::Diagnosed(Box::new(divergence::diagnose(guest, self.kept.as_ref(), &case))),
+            Work::Diagnose(case) => Done::Diagnosed(Box::new(divergence::diagnose(guest, self.kept.as_ref(), *case))),
         })
     }
 }
@@ -175,6 +182,11 @@ impl<G: Guest> Hands<G> {
 impl Place {
     /// Where `guest` is.
     pub fn of<G: Guest>(guest: &G) -> Place {
-        Place { count: guest.count(), now_ns: guest.now_ns(), fingerprint: guest.fingerprint() }
+        Self::traced(guest, false)
+    }
+
+    fn traced<G: Guest>(guest: &G, traced: bool) -> Place {
+        let fingerprint = if traced { guest.fingerprint() } else { 0 };
+        Place { count: guest.count(), now_ns: guest.now_ns(), fingerprint }
     }
 }

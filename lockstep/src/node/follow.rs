@@ -3,7 +3,7 @@
 use super::State;
 use super::common::{Common, Turn};
 use crate::chain::Chain;
-use crate::divergence::Case;
+use crate::divergence::{Case, Step};
 use crate::event::Notice;
 use crate::guest::Digest;
 use crate::message::Message;
@@ -26,7 +26,7 @@ pub(super) struct Following {
     /// The digest to compare with.
     expected: Option<Digest>,
     differs: Option<Box<Case>>,
-    trail: Vec<(Icount, u64)>,
+    trail: Vec<Step>,
     acknowledge_at: u64,
     acknowledged: Icount,
     /// The primary's idea of the guest's time: (host time here, guest time).
@@ -89,7 +89,8 @@ impl Following {
         Ok(())
     }
 
-    fn acknowledge(&mut self, common: &mut Common) {
+    /// Tells the primary what is here.
+    pub fn acknowledge(&mut self, common: &mut Common) {
         self.acknowledge_at = common.now + common.settings.heartbeat_ns / 2;
         self.acknowledged = common.guest.at.count;
         let received = common.log.end().index;
@@ -141,8 +142,8 @@ impl Following {
         match common.guest.idle {
             Some(Some(_)) => Some(Work::SkipIdle),
             // The primary's guest went on from a state in which this one cannot: they differ.
-            Some(None) => self.differ(common, [0; 32], [0; 32]),
-            None if common.guest.off => self.differ(common, [0; 32], [0; 32]),
+            Some(None) => self.differ(common, None, [0; 32]),
+            None if common.guest.off => self.differ(common, None, [0; 32]),
             None => {
                 let slice = common.pacer.instructions(common.settings.slice_ns);
                 Some(Work::Run { until: until.min(Icount(common.guest.at.count.0.saturating_add(slice))) })
@@ -152,13 +153,13 @@ impl Following {
 
     pub fn done(&mut self, common: &mut Common, done: Done, took_ns: u64) {
         match done {
-            Done::Ran { ran, outputs, at } => {
+            Done::Ran { ran, outputs, before, at } => {
                 let from = common.guest.at.count;
                 common.ran(ran, at, took_ns);
                 common.hold(outputs, from, 0);
                 common.outputs.released_by_peer(self.released);
                 if at.count > from {
-                    self.trail.push((at.count, at.fingerprint));
+                    self.trail.push(Step { from, before, to: at.count, after: at.fingerprint });
                 }
                 self.forget(common);
             }
@@ -180,11 +181,11 @@ impl Following {
             self.keep_due = self.keep_due.saturating_sub(1);
             return;
         }
-        self.differ(common, theirs, ours);
+        self.differ(common, Some(theirs), ours);
     }
 
     /// The guests differ. This side tells the primary, stops, and looks for the cause.
-    fn differ(&mut self, common: &mut Common, theirs: Digest, ours: Digest) -> Option<Work> {
+    fn differ(&mut self, common: &mut Common, theirs: Option<Digest>, ours: Digest) -> Option<Work> {
         let count = common.guest.at.count;
         common.send(&Message::Differs { count, digest: ours });
         common.notice(Notice::Differs { count });

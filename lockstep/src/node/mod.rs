@@ -229,6 +229,14 @@ impl Node {
         self.common.log.end().count
     }
 
+    /// Records of the log that survive this side: those the backup has acknowledged, or all while there is no backup.
+    pub fn acknowledged(&self) -> u64 {
+        match &self.role {
+            Role::Primary(primary) if primary.peer.is_paired() => primary.acknowledged,
+            _ => self.common.log.end().index,
+        }
+    }
+
     fn peer_gone(&mut self, why: &str) {
         match &mut self.role {
             Role::Primary(primary) => primary.lose_peer(&mut self.common, why),

@@ -3,7 +3,6 @@
 use super::common::Common;
 use super::greet::Greeting;
 use super::primary::Primary;
-use crate::divergence::Report;
 use crate::event::Notice;
 use crate::guest::Digest;
 use crate::image::Image;
@@ -117,10 +116,7 @@ impl Primary {
                 self.keep_link = true;
                 self.lose_peer(common, "its guest differs from this one");
             }
-            Message::Findings { text } => {
-                let count = common.guest.at.count;
-                common.notice(Notice::Diverged(Box::new(Report { count, text })));
-            }
+            Message::Findings { text } => common.notice(Notice::Findings(text)),
             Message::Goodbye { .. } => self.lose_peer(common, "it was stopped"),
             other => return Err(format!("a standby does not send {:?}", other.class())),
         }

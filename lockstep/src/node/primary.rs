@@ -195,7 +195,7 @@ impl Primary {
 
     pub fn done(&mut self, common: &mut Common, done: Done, took_ns: u64) {
         match done {
-            Done::Ran { ran, outputs, at } => self.ran(common, ran, outputs, at, took_ns),
+            Done::Ran { ran, outputs, at, .. } => self.ran(common, ran, outputs, at, took_ns),
             Done::Applied { outputs, at } => {
                 common.applied(at);
                 if !outputs.is_empty() {

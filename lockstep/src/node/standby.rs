@@ -4,7 +4,7 @@ use super::State;
 use super::common::Common;
 use super::follow::Following;
 use crate::event::{Finish, Notice};
-use crate::guest::Digest;
+use crate::guest::{Digest, Page};
 use crate::log::Log;
 use crate::message::{Begin, Message};
 use crate::record::Position;
@@ -35,10 +35,14 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Joining {
     begin: Begin,
+    /// State without RAM, so far.
+    state: Vec<u8>,
     /// Pieces that came.
     chunks: u64,
     /// Pieces that are in place.
-    placed: u64,
+    taken: u64,
+    /// The guest is made; pages can be placed.
+    created: bool,
     tasks: VecDeque<Work>,
 }
 
@@ -83,21 +87,9 @@ impl Standby {
                     common.outputs.history(port, &bytes);
                 }
             }
-            Message::Pages { chunk, pages } => self.pieces(|joining| {
-                if chunk != joining.chunks {
-                    return Err(format!("piece {chunk} of the image came, {} was next", joining.chunks));
-                }
-                joining.chunks += 1;
-                joining.tasks.push_back(Work::SetPages(pages));
-                Ok(())
-            })?,
-            Message::Complete { chunks } => self.pieces(|joining| {
-                if chunks != joining.chunks {
-                    return Err(format!("{chunks} pieces of the image were sent, {} came", joining.chunks));
-                }
-                joining.tasks.push_back(Work::Load { state: std::mem::take(&mut joining.begin.state) });
-                Ok(())
-            })?,
+            Message::State { chunk, bytes } => self.pieces(|joining| joining.state(common, chunk, &bytes))?,
+            Message::Pages { chunk, pages } => self.pieces(|joining| joining.pages(chunk, pages))?,
+            Message::Complete { chunks } => self.pieces(|joining| joining.complete(chunks))?,
             Message::Log { first, released, records, chain } => {
                 if let Stage::Following(following) = &mut self.stage {
                     following.receive(common, first, released, &records, chain)?;
@@ -122,8 +114,12 @@ impl Standby {
 
     fn welcomed(&mut self, common: &mut Common, term: u64, resume: bool) {
         common.greet();
-        match &self.stage {
-            Stage::Following(_) if resume => common.notice(Notice::Resumed),
+        match &mut self.stage {
+            Stage::Following(following) if resume => {
+                common.notice(Notice::Resumed);
+                // What was said last may not have arrived.
+                following.acknowledge(common);
+            }
             Stage::Following(_) => self.reset(common, "the primary went on without this side"),
             Stage::Waiting | Stage::Joining(_) | Stage::Diagnosing => (),
         }
@@ -142,7 +138,8 @@ impl Standby {
         common.notice(Notice::Transferring { pages: begin.pages });
         let create = Work::Create { config: begin.config.clone() };
         let tasks = VecDeque::from([create]);
-        self.stage = Stage::Joining(Box::new(Joining { begin, chunks: 0, placed: 0, tasks }));
+        self.stage =
+            Stage::Joining(Box::new(Joining { begin, state: Vec::new(), chunks: 0, taken: 0, created: false, tasks }));
         Ok(())
     }
 
@@ -269,12 +266,48 @@ impl Standby {
 }
 
 impl Joining {
-    /// A task is done: tells the primary how many pieces are in place.
-    fn placed(&mut self, common: &mut Common) {
-        // The first task makes the guest, every other places a piece.
-        self.placed += 1;
-        if self.placed > 1 {
-            common.send(&Message::Taken { chunks: self.placed - 1 });
+    fn next(&mut self, chunk: u64) -> Result<(), String> {
+        if chunk != self.chunks {
+            return Err(format!("piece {chunk} of the image came, {} was next", self.chunks));
         }
+        self.chunks += 1;
+        Ok(())
+    }
+
+    fn state(&mut self, common: &mut Common, chunk: u64, bytes: &[u8]) -> Result<(), String> {
+        self.next(chunk)?;
+        if (self.state.len() + bytes.len()) as u64 > self.begin.state_bytes {
+            return Err("the image has more state than was announced".into());
+        }
+        self.state.extend_from_slice(bytes);
+        self.taken(common);
+        Ok(())
+    }
+
+    fn pages(&mut self, chunk: u64, pages: Vec<(u32, Box<Page>)>) -> Result<(), String> {
+        self.next(chunk)?;
+        self.tasks.push_back(Work::SetPages(pages));
+        Ok(())
+    }
+
+    fn complete(&mut self, chunks: u64) -> Result<(), String> {
+        if chunks != self.chunks {
+            return Err(format!("{chunks} pieces of the image were sent, {} came", self.chunks));
+        }
+        self.tasks.push_back(Work::Load { state: std::mem::take(&mut self.state) });
+        Ok(())
+    }
+
+    /// A task is done: the guest is made, or a piece of RAM is in place.
+    fn placed(&mut self, common: &mut Common) {
+        if std::mem::replace(&mut self.created, true) {
+            self.taken(common);
+        }
+    }
+
+    /// Tells the primary that more may come.
+    fn taken(&mut self, common: &mut Common) {
+        self.taken += 1;
+        common.send(&Message::Taken { chunks: self.taken });
     }
 }

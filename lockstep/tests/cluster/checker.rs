@@ -58,7 +58,16 @@ impl Checker {
         let Some(other) = other.filter(|other| other.alive()) else { return Ok(()) };
         let made = process.made_at(last).unwrap_or(Icount(0));
         let able = other.holds_the_guest() && other.driver.node.covered() >= made;
-        if able { Ok(()) } else { Err(format!("byte {last}, made at {}, is not reproducible by the standby", made.0)) }
+        if able {
+            Ok(())
+        } else {
+            Err(format!(
+                "byte {last}, made at {}, is not reproducible by the standby, which is {:?} and covers {}",
+                made.0,
+                other.state(),
+                other.driver.node.covered().0
+            ))
+        }
     }
 
     /// Runs the whole history again in one guest that nothing ever happened to, and compares what came out.

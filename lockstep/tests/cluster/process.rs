@@ -28,6 +28,8 @@ pub struct Process {
     /// For each serial byte of port 0 that the guest made: its position's end and the count it was made at.
     emitted: Vec<(u64, u64)>,
     emitted_bytes: u64,
+    /// Bytes that were made before this process had the guest.
+    base: u64,
     /// What its record file holds.
     pub records: Vec<Record>,
     reader: RecordReader,
@@ -85,6 +87,7 @@ impl Process {
             armed: None,
             emitted: Vec::new(),
             emitted_bytes: 0,
+            base: 0,
             records: Vec::new(),
             reader: RecordReader::new(),
             start: 0,
@@ -124,12 +127,13 @@ impl Process {
     pub fn rebase(&mut self, bytes: u64) {
         self.emitted.clear();
         self.emitted_bytes = bytes;
+        self.base = bytes;
     }
 
     /// Bytes of port 0 that the guest had made when it had completed `count` instructions.
     pub fn made_by(&self, count: Icount) -> u64 {
         let place = self.emitted.partition_point(|&(_, made)| made < count.0);
-        place.checked_sub(1).map_or(0, |place| self.emitted[place].0)
+        place.checked_sub(1).map_or(self.base, |place| self.emitted[place].0)
     }
 
     /// The count at which byte `position` of port 0 was made, if this process made it.

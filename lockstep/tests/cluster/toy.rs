@@ -195,8 +195,8 @@ impl Guest for Toy {
 
     fn forget_derived(&mut self) {}
 
-    fn name_of(&self, offset: usize) -> String {
-        let names = ["seed", "count", "anchor", "anchor", "rate", "A", "B", "C", "D", "deadline", "off", "-"];
-        names.get(offset / 8).map_or("?", |name| name).to_owned()
+    fn fields(&self) -> Vec<(String, Vec<u8>)> {
+        let names = ["seed", "count", "anchor_count", "anchor_ns", "rate", "A", "B", "C", "D", "deadline", "off", "-"];
+        names.iter().zip(self.words()).map(|(name, word)| ((*name).into(), word.to_le_bytes().to_vec())).collect()
     }
 }
