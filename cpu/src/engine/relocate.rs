@@ -185,7 +185,11 @@ impl Builder<'_> {
 
     fn relocate_with_memory(&mut self, instruction: &Instruction, info: &InstructionInfo, operand: u32) {
         let mapping = map_registers(instruction, info, &[host::RCX, host::R13]);
-        let size = instruction.memory_size().size();
+        let size = match instruction.code() {
+            // AMD's processors load four bytes for it.
+            Code::Movsxd_r16_rm16 => 4,
+            _ => instruction.memory_size().size(),
+        };
         self.address(instruction, true);
         let site = self.access_site(instruction, size, info.op_access(operand));
         self.access(site, |builder| builder.emit_mapped(instruction, &mapping, Some(())));

@@ -33,7 +33,7 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
         Mnemonic::Clflush => {
             let linear = x.linear_address(instruction, 0);
             let access = crate::paging::Access::read(x.user());
-            x.probe(linear, 1, access)?;
+            x.probe(linear, 1, access).map_err(|e| operand::by_segment(instruction, e))?;
         }
         Mnemonic::Xlatb => {
             let linear = x.linear_address(instruction, 0);

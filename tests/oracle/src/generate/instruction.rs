@@ -242,9 +242,11 @@ fn string(
     let is_narrow = narrow_already || (!wide_already && builder.random.percent(15));
     instruction.set_op_kind(number, if is_narrow { narrow } else { wide });
     let mut target = memory::target(builder, 8);
-    if !matches!(wide, OpKind::MemoryESRDI) && builder.random.percent(15) {
+    let offset = target.wrapping_sub(builder.case.registers.fs_base);
+    let overridable = !matches!(wide, OpKind::MemoryESRDI) && memory::fits_segment(offset, target);
+    if overridable && builder.random.percent(15) {
         instruction.set_segment_prefix(Register::FS);
-        target = target.wrapping_sub(builder.case.registers.fs_base);
+        target = offset;
     }
     if is_narrow {
         target = target & 0xffff_ffff | builder.random.bits() << 32;

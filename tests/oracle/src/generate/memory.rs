@@ -57,7 +57,6 @@ pub fn operand(builder: &mut Builder, instruction: &mut Instruction, operand: u3
 /// AMD's processors also raise #GP where the offset is not canonical but the sum with the base is; the engine looks at
 /// the sum alone (as Intel's do), so that is not tested.
 fn segment(builder: &mut Builder, instruction: &mut Instruction, target: u64) -> u64 {
-    let canonical = |address: u64| (address as i64) << 16 >> 16 == address as i64;
     let kind = builder.random.below(100);
     let (register, base) = match kind {
         0..=6 => (Register::FS, builder.case.registers.fs_base),
@@ -65,7 +64,7 @@ fn segment(builder: &mut Builder, instruction: &mut Instruction, target: u64) ->
     };
     let offset = target.wrapping_sub(base);
     match kind {
-        0..=13 if canonical(offset) || !canonical(target) => {
+        0..=13 if fits_segment(offset, target) => {
             instruction.set_segment_prefix(register);
             offset
         }
@@ -76,6 +75,12 @@ fn segment(builder: &mut Builder, instruction: &mut Instruction, target: u64) ->
         }
         _ => target,
     }
+}
+
+/// Whether an offset and the address it leads to are equally canonical.
+pub fn fits_segment(offset: u64, target: u64) -> bool {
+    let canonical = |address: u64| (address as i64) << 16 >> 16 == address as i64;
+    canonical(offset) || !canonical(target)
 }
 
 fn set(instruction: &mut Instruction, base: Register, index: Register, scale: u32, displacement: u64, size: u32) {

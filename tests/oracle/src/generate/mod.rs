@@ -163,7 +163,7 @@ fn count_loop(builder: &mut Builder, place: usize) {
         builder.case = builder.case.without(place);
         return;
     };
-    match (0..16).find(|&number| (used | builder.written) & 1 << number == 0) {
+    match (0..16).find(|&number| used & 1 << number == 0 && builder.is_free(number)) {
         Some(register) => {
             let times = 2 + builder.random.bits() % 6;
             builder.want(register, times);
@@ -180,9 +180,11 @@ fn registers_used(items: &[Item]) -> Option<u16> {
     for item in items {
         match item {
             Item::Instruction(instruction) => {
-                for register in factory.info(instruction).used_registers() {
-                    if register.register().is_gpr() {
-                        used |= 1 << register.register().full_register().number();
+                let named = factory.info(instruction).used_registers().iter().map(|used| used.register());
+                // A NOP names registers that it does not use.
+                for register in named.chain([instruction.memory_base(), instruction.memory_index()]) {
+                    if register.is_gpr() {
+                        used |= 1 << register.full_register().number();
                     }
                 }
             }
