@@ -1,96 +1,17 @@
 //! The board: the chips, the wires between them, and the CPU's view of both ([`Bus`]).
 //!
-//! Every access first lets the chips catch up with virtual time, then reaches its chip, then settles the lines. So a
-//! line's value never depends on how often somebody looked, and nothing else happens between two instructions.
+//! Every access first lets what is due happen, then reaches its chip, then settles the lines. So a line's value never
+//! depends on how often somebody looked, and nothing else happens between two instructions.
 
-use crate::clock::Clock;
-use crate::io_apic::{self, IoApic};
-use crate::keyboard_controller::KeyboardController;
-use crate::local_apic::LocalApic;
+use crate::chips::Chips;
+use crate::io_apic;
 use crate::map::{self, Unit, Window};
 use crate::output::{Output, Outputs};
-use crate::pci::Pci;
-use crate::pic::Pic;
-use crate::pit::Pit;
-use crate::power::{self, Power};
-use crate::rtc::Rtc;
-use crate::state::saved;
-use crate::uart::Uart;
 use ftemu_cpu::{Bus, Icount};
 
 /// IA32_APIC_BASE and IA32_TSC_DEADLINE.
 const MSR_APIC_BASE: u32 = 0x1b;
 const MSR_TSC_DEADLINE: u32 = 0x6e0;
-
-/// All chips but the CPU and RAM. Its fields are the machine's state; only [`Outputs`] stand beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chips {
-    /// Virtual time.
-    pub clock: Clock,
-    /// 8259A pair.
-    pub pic: Pic,
-    /// I/O APIC.
-    pub io_apic: IoApic,
-    /// Local APIC.
-    pub local_apic: LocalApic,
-    /// 8254.
-    pub pit: Pit,
-    /// MC146818.
-    pub rtc: Rtc,
-    /// COM1 and COM2.
-    pub serial: [Uart; 2],
-    /// ACPI fixed hardware.
-    pub power: Power,
-    /// 8042.
-    pub keyboard_controller: KeyboardController,
-    /// PCI.
-    pub pci: Pci,
-    /// The byte at port 80h.
-    pub diagnostic: u8,
-    /// Port 92h.
-    pub port_a: u8,
-    /// A reset was asked for and not yet carried out.
-    pub reset: bool,
-}
-saved!(Chips {
-    clock,
-    pic,
-    io_apic,
-    local_apic,
-    pit,
-    rtc,
-    serial,
-    power,
-    keyboard_controller,
-    pci,
-    diagnostic,
-    port_a,
-    reset,
-});
-
-impl Chips {
-    /// Chips after power-on, as PC firmware would leave them for an operating system.
-    pub fn new(clock: Clock, rtc: Rtc) -> Chips {
-        let mut chips = Chips {
-            clock,
-            pic: Pic::default(),
-            io_apic: IoApic::default(),
-            local_apic: LocalApic::default(),
-            pit: Pit::default(),
-            rtc,
-            serial: Default::default(),
-            power: Power::default(),
-            keyboard_controller: KeyboardController::default(),
-            pci: Pci::default(),
-            diagnostic: 0,
-            port_a: 2,
-            reset: false,
-        };
-        chips.local_apic.set_virtual_wire();
-        chips.pic.write(0x4d0 + u16::from(power::SCI / 8), 1 << (power::SCI % 8));
-        chips
-    }
-}
 
 /// The board of one machine.
 #[derive(Debug)]
@@ -125,16 +46,31 @@ impl Board {
         self.settle(now_ns);
     }
 
-    /// Carries every line to where it is wired, and messages from the I/O to the local APIC.
-    pub fn settle(&mut self, now_ns: u64) {
+    /// Before an access: what is due happens first, and edges of a timer nobody was looking at count as masked.
+    fn catch_up(&mut self, now_ns: u64) {
+        if self.deadline().is_some_and(|deadline| deadline <= now_ns) {
+            self.tick(now_ns);
+        } else {
+            self.settle_timer(now_ns);
+        }
+    }
+
+    fn settle_timer(&mut self, now_ns: u64) {
         let timer = self.chips.pit.line(now_ns);
         if timer.rose && timer.high {
             self.set_interrupt(0, false);
         }
+        self.set_interrupt(0, timer.high);
+        self.chips.local_apic.set_lint0(self.chips.pic.interrupt());
+    }
+
+    /// Carries every line to where it is wired, and messages from the I/O to the local APIC.
+    pub fn settle(&mut self, now_ns: u64) {
+        self.settle_timer(now_ns);
         let chips = &self.chips;
-        let lines = [timer.high, chips.serial[1].line(), chips.serial[0].line(), chips.rtc.line(), chips.power.line()];
+        let lines = [chips.serial[1].line(), chips.serial[0].line(), chips.rtc.line(), chips.power.line()];
         for (index, high) in lines.into_iter().enumerate() {
-            self.set_interrupt(index, high);
+            self.set_interrupt(index + 1, high);
         }
         self.send_messages();
         let chips = &mut self.chips;
@@ -236,7 +172,7 @@ fn pieces(port: u16, size: u8) -> impl Iterator<Item = (u8, u8)> {
 impl Bus for Board {
     fn port_read(&mut self, now: Icount, port: u16, size: u8) -> u32 {
         let now_ns = self.chips.clock.now_ns(now);
-        self.tick(now_ns);
+        self.catch_up(now_ns);
         let mut value = 0;
         for (offset, size) in pieces(port, size) {
             let port = port.wrapping_add(u16::from(offset));
@@ -249,7 +185,7 @@ impl Bus for Board {
 
     fn port_write(&mut self, now: Icount, port: u16, size: u8, value: u32) {
         let now_ns = self.chips.clock.now_ns(now);
-        self.tick(now_ns);
+        self.catch_up(now_ns);
         for (offset, size) in pieces(port, size) {
             let port = port.wrapping_add(u16::from(offset));
             let mask = u32::MAX >> (32 - 8 * u32::from(size));
@@ -261,7 +197,7 @@ impl Bus for Board {
     /// APIC registers are dwords at multiples of 16; a narrower or wider load gets its bytes of the dword.
     fn mmio_read(&mut self, now: Icount, address: u64, size: u8) -> u64 {
         let now_ns = self.chips.clock.now_ns(now);
-        self.tick(now_ns);
+        self.catch_up(now_ns);
         let chips = &mut self.chips;
         let dword = match map::window(address & !3) {
             (Window::IoApic, offset) => chips.io_apic.read(offset),
@@ -278,7 +214,7 @@ impl Bus for Board {
     /// Stores other than aligned dwords are dropped, as the SDM leaves them undefined.
     fn mmio_write(&mut self, now: Icount, address: u64, size: u8, value: u64) {
         let now_ns = self.chips.clock.now_ns(now);
-        self.tick(now_ns);
+        self.catch_up(now_ns);
         let chips = &mut self.chips;
         let ended = match map::window(address) {
             _ if size < 4 || address & 3 != 0 => None,
@@ -311,7 +247,7 @@ impl Bus for Board {
 
     fn msr_write(&mut self, now: Icount, register: u32, value: u64) -> bool {
         let now_ns = self.chips.clock.now_ns(now);
-        self.tick(now_ns);
+        self.catch_up(now_ns);
         let accepted = match register {
             MSR_APIC_BASE => self.chips.local_apic.set_base(value),
             MSR_TSC_DEADLINE => {

@@ -9,6 +9,13 @@ use ftemu_cpu::Icount;
 /// 1 ns per instruction: a virtual 1 GIPS machine.
 pub const RATE_ONE: u32 = 1024;
 
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Complete cycles of a clock of `frequency_hz` (below 2^34) that started at virtual time 0: exact, in 64 bits.
+pub fn cycles(now_ns: u64, frequency_hz: u64) -> u64 {
+    now_ns / SECOND_NS * frequency_hz + now_ns % SECOND_NS * frequency_hz / SECOND_NS
+}
+
 /// The one clock of the guest's world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clock {
@@ -95,6 +102,13 @@ mod tests {
         assert_eq!(clock.now_ns(Icount(1001)), 1002);
         clock.anchor(Icount(1001), 5000, RATE_ONE);
         assert_eq!(clock.now_ns(Icount(1001)), 5000);
+    }
+
+    #[test]
+    fn cycles_are_exact() {
+        for (ns, hz) in [(0, 1), (999_999_999, 1), (u64::MAX, 3_579_545), (123_456_789_012_345, 1_193_182)] {
+            assert_eq!(u128::from(cycles(ns, hz)), u128::from(ns) * u128::from(hz) / 1_000_000_000);
+        }
     }
 
     #[test]

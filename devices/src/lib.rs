@@ -1,14 +1,17 @@
 //! The machine around the CPU: every chip in a file of its own, the board that wires them, and [`Machine`], which runs
 //! the whole as a pure function of its state and its inputs (`docs/DETERMINISM.md`).
 //!
-//! In the order data flows: `input` -> `machine` -> `board` (`map`, `clock`) -> chips -> `output`; `state` and `digest`
-//! write it all down; `linux`, `boot_params` and `acpi` stand in for firmware.
+//! In the order data flows: `input` -> `machine` -> `board` (`map`, `clock`) -> chips -> `output`; `checkpoint`, `state`
+//! and `digest` write it all down; `linux`, `boot_params` and `acpi` stand in for firmware.
 
 pub mod acpi;
 pub mod board;
 mod boot_params;
 mod calendar;
+mod checkpoint;
+pub mod chips;
 pub mod clock;
+pub mod config;
 mod digest;
 pub mod input;
 pub mod io_apic;
@@ -27,9 +30,11 @@ pub mod power;
 pub mod rtc;
 pub mod state;
 pub mod uart;
+mod vectors;
 
+pub use config::{Config, MachineError};
 pub use ftemu_cpu::Icount;
 pub use input::Input;
 pub use linux::LoadError;
-pub use machine::{Config, Machine, MachineError, Ran};
+pub use machine::{Machine, Ran};
 pub use output::{Emitted, Output};

@@ -6,6 +6,7 @@
 use crate::io_apic::Message;
 use crate::local_apic_timer::Timer;
 use crate::state::saved;
+use crate::vectors::Vectors;
 
 /// Guest-physical address of the registers; the base in IA32_APIC_BASE cannot be moved.
 pub const BASE: u64 = 0xfee0_0000;
@@ -32,9 +33,6 @@ const LINT1: usize = 4;
 const ERROR: usize = 5;
 /// Writable bits of each LVT entry.
 const LVT_WRITABLE: [u32; 6] = [0x0007_00ff, 0x0001_07ff, 0x0001_07ff, 0x0001_a7ff, 0x0001_a7ff, 0x0001_00ff];
-
-/// A set of vectors as the IRR, ISR and TMR hold it.
-type Vectors = [u32; 8];
 
 /// The chip.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,9 +82,9 @@ impl Default for LocalApic {
             logical_destination: 0,
             destination_format: u32::MAX,
             spurious: 0xff,
-            in_service: [0; 8],
-            trigger_mode: [0; 8],
-            requests: [0; 8],
+            in_service: Vectors::default(),
+            trigger_mode: Vectors::default(),
+            requests: Vectors::default(),
             error: 0,
             error_latch: 0,
             command: [0; 2],
@@ -169,9 +167,9 @@ impl LocalApic {
             0x0d0 => u32::from(self.logical_destination) << 24,
             0x0e0 => self.destination_format,
             0x0f0 => self.spurious,
-            0x100..=0x170 => self.in_service[row],
-            0x180..=0x1f0 => self.trigger_mode[row],
-            0x200..=0x270 => self.requests[row],
+            0x100..=0x170 => self.in_service.word(row),
+            0x180..=0x1f0 => self.trigger_mode.word(row),
+            0x200..=0x270 => self.requests.word(row),
             0x280 => self.error,
             0x300 => self.command[0],
             0x310 => self.command[1],
@@ -269,9 +267,8 @@ impl LocalApic {
         match mode {
             0 | 1 if vector < 16 => self.raise_error(RECEIVE_ILLEGAL),
             0 | 1 => {
-                let (word, bit) = (usize::from(vector >> 5), 1 << (vector & 31));
-                self.requests[word] |= bit;
-                self.trigger_mode[word] = self.trigger_mode[word] & !bit | if level { bit } else { 0 };
+                self.requests.set(vector, true);
+                self.trigger_mode.set(vector, level);
             }
             4 => self.nmi = true,
             _ => {}
@@ -313,22 +310,21 @@ impl LocalApic {
     }
 
     fn processor_priority(&self) -> u8 {
-        let service = highest(&self.in_service).unwrap_or(0);
+        let service = self.in_service.highest().unwrap_or(0);
         if self.task_priority >> 4 >= service >> 4 { self.task_priority } else { service & 0xf0 }
     }
 
     /// Whether a vector waits whose class is above the processor priority.
     pub fn interrupt(&self) -> bool {
-        self.is_enabled() && highest(&self.requests).is_some_and(|vector| vector >> 4 > self.processor_priority() >> 4)
+        self.is_enabled() && self.requests.highest().is_some_and(|vector| vector >> 4 > self.processor_priority() >> 4)
     }
 
     /// Moves the highest request into service. The spurious vector if there is none.
     pub fn acknowledge(&mut self) -> u8 {
-        match highest(&self.requests) {
+        match self.requests.highest() {
             Some(vector) if self.interrupt() => {
-                let (word, bit) = (usize::from(vector >> 5), 1 << (vector & 31));
-                self.requests[word] &= !bit;
-                self.in_service[word] |= bit;
+                self.requests.set(vector, false);
+                self.in_service.set(vector, true);
                 vector
             }
             _ => self.spurious as u8,
@@ -346,10 +342,9 @@ impl LocalApic {
     }
 
     fn end_of_interrupt(&mut self) -> Option<u8> {
-        let vector = highest(&self.in_service)?;
-        let (word, bit) = (usize::from(vector >> 5), 1 << (vector & 31));
-        self.in_service[word] &= !bit;
-        (self.trigger_mode[word] & bit != 0).then_some(vector)
+        let vector = self.in_service.highest()?;
+        self.in_service.set(vector, false);
+        self.trigger_mode.contains(vector).then_some(vector)
     }
 
     /// When the timer will interrupt, in virtual nanoseconds.
@@ -366,11 +361,6 @@ impl LocalApic {
             self.raise_local(TIMER);
         }
     }
-}
-
-fn highest(vectors: &Vectors) -> Option<u8> {
-    let word = vectors.iter().rposition(|word| *word != 0)?;
-    Some((word * 32) as u8 + (31 - vectors[word].leading_zeros()) as u8)
 }
 
 #[cfg(test)]

@@ -3,84 +3,22 @@
 //! Whenever [`Machine::run`], [`Machine::apply`] or [`Machine::skip_idle`] returns, the chips have done what is due at
 //! the count reached, and no interrupt has been delivered at that count. So it does not matter how a run was sliced.
 
-use crate::board::{Board, Chips};
-use crate::clock::{self, Clock};
+use crate::board::Board;
+use crate::checkpoint::Boot;
+use crate::chips::Chips;
+use crate::clock::Clock;
+use crate::config::{self, Config, MachineError};
 use crate::digest::RamDigest;
 use crate::input::Input;
 use crate::linux::{self, BootImage, LoadError};
 use crate::output::{Emitted, Output};
 use crate::rtc::Rtc;
-use crate::state::{Saved, saved};
 use ftemu_cpu::{Cpu, Icount, Memory, Stop};
 use std::sync::Arc;
 
 /// Outputs wait at most this many instructions before a run returns with them.
 const OUTPUT_PATIENCE: u64 = 20_000;
-/// Version of the saved form.
-const FORMAT: u32 = 1;
-const MINIMUM_MEMORY: u64 = 2 << 20;
-/// Half of what the CPU's 40 physical address bits reach.
-const MAXIMUM_MEMORY: u64 = 1 << 39;
 const NMI: u8 = 2;
-
-/// What a machine is made of. Part of its state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Bytes of RAM.
-    pub memory_bytes: u64,
-    /// What the real-time clock shows at virtual time 0: seconds since 1970, UTC.
-    pub epoch_seconds: u64,
-    /// The first rate of virtual time, in 1/1024 ns per instruction.
-    pub rate: u32,
-    /// The kernel's first entropy; anything, but the same on both sides.
-    pub seed: [u8; 32],
-}
-saved!(Config { memory_bytes, epoch_seconds, rate, seed });
-
-impl Default for Config {
-    /// 512 MiB, 2024-01-01, 1 ns per instruction, a seed of zeros.
-    fn default() -> Self {
-        Config { memory_bytes: 512 << 20, epoch_seconds: 1_704_067_200, rate: clock::RATE_ONE, seed: [0; 32] }
-    }
-}
-
-impl Config {
-    /// Appends the encoding.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        self.save(out);
-    }
-
-    /// Takes a configuration off the front. `None`: the bytes are cut short.
-    pub fn decode(bytes: &mut &[u8]) -> Option<Config> {
-        Config::load(bytes)
-    }
-}
-
-/// Why a machine could not be made or restored.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MachineError {
-    /// The configuration asks for too little or too much RAM.
-    #[error("a machine cannot have {memory_bytes} bytes of RAM: give at least 2 MiB and at most 512 GiB")]
-    MemorySize {
-        /// Bytes asked for.
-        memory_bytes: u64,
-    },
-    /// The host cannot run or hold it.
-    #[error("the host cannot provide the machine: {0}")]
-    Host(#[from] std::io::Error),
-    /// The bytes are no saved state of this version.
-    #[error("the saved state is cut short, damaged or of another version of ftemu")]
-    Malformed,
-    /// The saved state is that of a machine with another configuration.
-    #[error("the saved state is that of a machine with {saved} bytes of RAM; this one has {own}")]
-    OtherMemory {
-        /// Bytes of RAM in the saved state.
-        saved: u64,
-        /// Bytes of RAM here.
-        own: u64,
-    },
-}
 
 /// Why a run returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,33 +36,18 @@ pub enum Ran {
     PoweredOff,
 }
 
-/// An image and its hash, so that digests need not read it again.
-#[derive(Clone, Debug)]
-struct Boot {
-    image: BootImage,
-    hash: [u8; 32],
-}
-
-impl Boot {
-    fn new(image: BootImage) -> Boot {
-        let mut bytes = Vec::new();
-        image.save(&mut bytes);
-        Boot { hash: *blake3::hash(&bytes).as_bytes(), image }
-    }
-}
-
 /// One deterministic computer.
 pub struct Machine {
-    config: Config,
-    boot: Option<Arc<Boot>>,
-    cpu: Cpu,
-    board: Board,
-    off: bool,
-    ram: RamDigest,
+    pub(crate) config: Config,
+    pub(crate) boot: Option<Arc<Boot>>,
+    pub(crate) cpu: Cpu,
+    pub(crate) board: Board,
+    pub(crate) off: bool,
+    pub(crate) ram: RamDigest,
     /// Pages to hash again at the next digest.
-    stale: Vec<bool>,
+    pub(crate) stale: Vec<bool>,
     /// Pages written since the last [`Machine::take_dirty`].
-    dirty: Vec<bool>,
+    pub(crate) dirty: Vec<bool>,
 }
 
 impl Machine {
@@ -134,7 +57,7 @@ impl Machine {
     /// [`MachineError::MemorySize`], [`MachineError::Host`].
     pub fn new(config: &Config) -> Result<Machine, MachineError> {
         let memory_bytes = config.memory_bytes;
-        if !(MINIMUM_MEMORY..=MAXIMUM_MEMORY).contains(&memory_bytes) {
+        if !config::MEMORY.contains(&memory_bytes) {
             return Err(MachineError::MemorySize { memory_bytes });
         }
         let memory = Memory::new(memory_bytes)?;
@@ -218,19 +141,11 @@ impl Machine {
             if let Some(ran) = self.reason_to_return(until) {
                 return ran;
             }
-            match self.deliver() {
-                Delivery::Done => {}
-                Delivery::Failed => {
-                    self.board.chips.reset = true;
-                    self.service();
-                    continue;
-                }
-            }
-            let (limit, waiting) = self.limit(until);
-            match self.cpu.run(&mut self.board, limit, waiting) {
-                Stop::Shutdown => self.board.chips.reset = true,
-                Stop::Count | Stop::Device | Stop::Window | Stop::Halt => {}
-            }
+            let triple_fault = !self.deliver() || {
+                let (limit, waiting) = self.limit(until);
+                self.cpu.run(&mut self.board, limit, waiting) == Stop::Shutdown
+            };
+            self.board.chips.reset |= triple_fault;
             self.service();
         }
     }
@@ -258,10 +173,10 @@ impl Machine {
         self.cpu.state().halted && !nmi && !interrupt && !self.off
     }
 
-    /// Delivers an NMI or an interrupt if one waits and the CPU takes it now.
-    fn deliver(&mut self) -> Delivery {
+    /// Delivers an NMI or an interrupt if one waits and the CPU takes it now. False: a triple fault.
+    fn deliver(&mut self) -> bool {
         let state = self.cpu.state();
-        let delivered = if self.board.chips.local_apic.has_nmi() && !state.nmi_blocked && !state.interrupt_shadow {
+        if self.board.chips.local_apic.has_nmi() && !state.nmi_blocked && !state.interrupt_shadow {
             self.board.chips.local_apic.take_nmi();
             let delivered = self.cpu.interrupt(&mut self.board, NMI);
             self.cpu.state_mut().nmi_blocked = true;
@@ -271,8 +186,7 @@ impl Machine {
             self.cpu.interrupt(&mut self.board, vector)
         } else {
             true
-        };
-        if delivered { Delivery::Done } else { Delivery::Failed }
+        }
     }
 
     /// How far the CPU may run before the board must look again, and whether an interrupt waits for its window.
@@ -354,121 +268,10 @@ impl Machine {
         self.board.outputs.drain()
     }
 
-    /// A hash of the whole state: configuration, CPU, chips, RAM. Outputs that wait are not part of it.
-    pub fn digest(&mut self) -> [u8; 32] {
-        self.absorb_dirty();
-        let pages: Vec<u32> = marked(&self.stale);
-        self.ram.update(self.cpu.memory(), &pages);
-        pages.iter().for_each(|page| self.stale[*page as usize] = false);
-        let mut state = Vec::new();
-        self.config.save(&mut state);
-        self.boot.as_ref().map(|boot| boot.hash).save(&mut state);
-        self.save_running(&mut state);
-        state.extend_from_slice(&self.ram.bytes());
-        *blake3::hash(&state).as_bytes()
-    }
-
-    /// A cheap hash of the CPU's registers and the count; tells where two runs came apart.
-    pub fn fingerprint(&self) -> u64 {
-        let mut state = Vec::new();
-        self.cpu.save(&mut state);
-        let hash = blake3::hash(&state);
-        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
-    }
-
-    fn save_running(&self, out: &mut Vec<u8>) {
-        self.cpu.save(out);
-        self.board.chips.save(out);
-    }
-
-    /// Appends everything but RAM and the outputs that wait: drain them first.
-    pub fn save(&self, out: &mut Vec<u8>) {
-        FORMAT.save(out);
-        self.config.save(out);
-        self.boot.is_some().save(out);
-        if let Some(boot) = &self.boot {
-            boot.image.save(out);
-        }
-        self.save_running(out);
-    }
-
-    /// Becomes the machine that was saved; RAM comes page by page through [`Machine::set_ram_page`].
-    ///
-    /// # Errors
-    /// [`MachineError::Malformed`] or [`MachineError::OtherMemory`]; the machine must then not be run.
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), MachineError> {
-        let mut bytes = bytes;
-        let (config, boot) = load_head(&mut bytes).ok_or(MachineError::Malformed)?;
-        if config.memory_bytes != self.config.memory_bytes {
-            let (saved, own) = (config.memory_bytes, self.config.memory_bytes);
-            return Err(MachineError::OtherMemory { saved, own });
-        }
-        if !self.cpu.load(&mut bytes) {
-            return Err(MachineError::Malformed);
-        }
-        let chips = Chips::load(&mut bytes).filter(|_| bytes.is_empty()).ok_or(MachineError::Malformed)?;
-        self.off = chips.power.is_off();
-        self.board = Board::new(chips);
-        self.config = config;
-        self.boot = boot.map(|image| Arc::new(Boot::new(image)));
-        Ok(())
-    }
-
-    /// One page of RAM; `index` is below [`Machine::ram_pages`].
-    pub fn ram_page(&self, index: usize) -> &[u8; 4096] {
-        self.cpu.memory().page(index)
-    }
-
-    /// Replaces a page of RAM; `index` is below [`Machine::ram_pages`].
-    pub fn set_ram_page(&mut self, index: usize, bytes: &[u8; 4096]) {
-        let memory = self.cpu.memory_mut();
-        if memory.page(index) != bytes {
-            memory.store(memory.address_of(index), bytes);
-        }
-    }
-
-    /// Pages of RAM.
-    pub fn ram_pages(&self) -> usize {
-        self.cpu.memory().pages()
-    }
-
-    /// Pages of RAM written since the last call, ascending; all of them at first.
-    pub fn take_dirty(&mut self) -> Vec<u32> {
-        self.absorb_dirty();
-        let pages = marked(&self.dirty);
-        self.dirty.fill(false);
-        pages
-    }
-
-    fn absorb_dirty(&mut self) {
-        for page in self.cpu.take_dirty() {
-            self.stale[page as usize] = true;
-            self.dirty[page as usize] = true;
-        }
-    }
-
     /// Drops everything derived (translations, cached walks); nothing a guest could notice.
     pub fn forget_derived(&mut self) {
         self.cpu.forget_derived();
     }
-}
-
-/// What became of a delivery.
-enum Delivery {
-    Done,
-    /// A triple fault.
-    Failed,
-}
-
-fn load_head(bytes: &mut &[u8]) -> Option<(Config, Option<BootImage>)> {
-    if u32::load(bytes)? != FORMAT {
-        return None;
-    }
-    Some((Config::load(bytes)?, Option::load(bytes)?))
-}
-
-fn marked(pages: &[bool]) -> Vec<u32> {
-    (0u32..).zip(pages).filter(|(_, marked)| **marked).map(|(page, _)| page).collect()
 }
 
 #[cfg(test)]

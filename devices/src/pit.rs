@@ -4,6 +4,7 @@
 //! looks. Channel 0 drives IRQ 0, channel 2 the speaker; channel 1 once refreshed memory. A new count written to a
 //! running channel starts at once instead of at the end of its period.
 
+use crate::clock;
 use crate::pit_channel::Channel;
 use crate::state::saved;
 
@@ -39,7 +40,7 @@ pub struct Line {
 
 /// Input clocks complete at a virtual time.
 fn clocks(now_ns: u64) -> u64 {
-    (u128::from(now_ns) * u128::from(FREQUENCY_HZ) / 1_000_000_000) as u64
+    clock::cycles(now_ns, FREQUENCY_HZ)
 }
 
 /// The first nanosecond at which `clocks` input clocks are complete.

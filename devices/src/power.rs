@@ -2,6 +2,7 @@
 //!
 //! The machine is always in ACPI mode (SCI_EN is set, there is no SMI command port).
 
+use crate::clock;
 use crate::state::saved;
 
 /// PM1a_EVT_BLK: status at +0, enable at +2.
@@ -41,7 +42,7 @@ pub struct Power {
 saved!(Power { status, enable, control, halves_seen, power_off });
 
 fn counts(now_ns: u64) -> u64 {
-    (u128::from(now_ns) * u128::from(TIMER_HZ) / 1_000_000_000) as u64
+    clock::cycles(now_ns, TIMER_HZ)
 }
 
 impl Power {

@@ -1,6 +1,8 @@
 //! The wires: which line reaches what, and what an access sees.
 
 use super::*;
+use crate::clock::Clock;
+use crate::rtc::Rtc;
 use crate::state::{Random, assert_round_trip};
 
 const AT_ZERO: Icount = Icount(0);

@@ -340,6 +340,18 @@ fn digests_see_ram_registers_and_chips() {
 }
 
 #[test]
+fn saved_bytes_have_names() {
+    let machine = machine(ticking);
+    let mut state = Vec::new();
+    machine.save(&mut state);
+    assert_eq!(machine.name_of(0), "configuration and boot image");
+    assert_eq!(machine.name_of(state.len() - 1), "8042, PCI and system ports");
+    assert_eq!(machine.name_of(state.len()), "nothing");
+    let names: Vec<_> = (0..state.len()).map(|offset| machine.name_of(offset)).collect();
+    assert!(names.contains(&"CPU") && names.contains(&"local APIC"));
+}
+
+#[test]
 fn dirty_pages_are_reported_once() {
     let mut machine = machine(ticking);
     assert_eq!(machine.take_dirty().len(), machine.ram_pages());

@@ -1,0 +1,152 @@
+//! A machine written down: digests, checkpoints, and the pages that changed.
+
+use crate::board::Board;
+use crate::chips::Chips;
+use crate::config::{Config, MachineError};
+use crate::linux::BootImage;
+use crate::machine::Machine;
+use crate::state::Saved;
+use std::sync::Arc;
+
+/// Version of the saved form.
+const FORMAT: u32 = 1;
+
+/// An image and its hash, so that digests need not read it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Boot {
+    pub(crate) image: BootImage,
+    hash: [u8; 32],
+}
+
+impl Boot {
+    pub(crate) fn new(image: BootImage) -> Boot {
+        let mut bytes = Vec::new();
+        image.save(&mut bytes);
+        Boot { hash: *blake3::hash(&bytes).as_bytes(), image }
+    }
+}
+
+impl Machine {
+    /// A hash of the whole state: configuration, CPU, chips, RAM. Outputs that wait are not part of it.
+    pub fn digest(&mut self) -> [u8; 32] {
+        self.absorb_dirty();
+        let pages: Vec<u32> = marked(&self.stale);
+        self.ram.update(self.cpu.memory(), &pages);
+        pages.iter().for_each(|page| self.stale[*page as usize] = false);
+        let mut state = Vec::new();
+        self.config.save(&mut state);
+        self.boot.as_ref().map(|boot| boot.hash).save(&mut state);
+        self.save_running(&mut state);
+        state.extend_from_slice(&self.ram.bytes());
+        *blake3::hash(&state).as_bytes()
+    }
+
+    /// A cheap hash of the CPU's registers and the count; tells where two runs came apart.
+    pub fn fingerprint(&self) -> u64 {
+        let mut state = Vec::new();
+        self.cpu.save(&mut state);
+        let hash = blake3::hash(&state);
+        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
+    fn save_running(&self, out: &mut Vec<u8>) {
+        self.cpu.save(out);
+        self.board.chips.save(out);
+    }
+
+    /// Names what byte `offset` of [`Machine::save`]d state belongs to; for reports.
+    pub fn name_of(&self, offset: usize) -> &'static str {
+        let mut out = Vec::new();
+        self.save_head(&mut out);
+        if offset < out.len() {
+            return "configuration and boot image";
+        }
+        self.cpu.save(&mut out);
+        if offset < out.len() {
+            return "CPU";
+        }
+        let parts = self.board.chips.parts();
+        parts.into_iter().find(|(_, end)| offset < out.len() + end).map_or("nothing", |(name, _)| name)
+    }
+
+    /// Appends everything but RAM and the outputs that wait: drain them first.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        self.save_head(out);
+        self.save_running(out);
+    }
+
+    fn save_head(&self, out: &mut Vec<u8>) {
+        FORMAT.save(out);
+        self.config.save(out);
+        self.boot.is_some().save(out);
+        if let Some(boot) = &self.boot {
+            boot.image.save(out);
+        }
+    }
+
+    /// Becomes the machine that was saved; RAM comes page by page through [`Machine::set_ram_page`].
+    ///
+    /// # Errors
+    /// [`MachineError::Malformed`] or [`MachineError::OtherMemory`]; the machine must then not be run.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), MachineError> {
+        let mut bytes = bytes;
+        let (config, boot) = load_head(&mut bytes).ok_or(MachineError::Malformed)?;
+        if config.memory_bytes != self.config.memory_bytes {
+            let (saved, own) = (config.memory_bytes, self.config.memory_bytes);
+            return Err(MachineError::OtherMemory { saved, own });
+        }
+        if !self.cpu.load(&mut bytes) {
+            return Err(MachineError::Malformed);
+        }
+        let chips = Chips::load(&mut bytes).filter(|_| bytes.is_empty()).ok_or(MachineError::Malformed)?;
+        self.off = chips.power.is_off();
+        self.board = Board::new(chips);
+        self.config = config;
+        self.boot = boot.map(|image| Arc::new(Boot::new(image)));
+        Ok(())
+    }
+
+    /// One page of RAM; `index` is below [`Machine::ram_pages`].
+    pub fn ram_page(&self, index: usize) -> &[u8; 4096] {
+        self.cpu.memory().page(index)
+    }
+
+    /// Replaces a page of RAM; `index` is below [`Machine::ram_pages`].
+    pub fn set_ram_page(&mut self, index: usize, bytes: &[u8; 4096]) {
+        let memory = self.cpu.memory_mut();
+        if memory.page(index) != bytes {
+            memory.store(memory.address_of(index), bytes);
+        }
+    }
+
+    /// Pages of RAM.
+    pub fn ram_pages(&self) -> usize {
+        self.cpu.memory().pages()
+    }
+
+    /// Pages of RAM written since the last call, ascending; all of them at first.
+    pub fn take_dirty(&mut self) -> Vec<u32> {
+        self.absorb_dirty();
+        let pages = marked(&self.dirty);
+        self.dirty.fill(false);
+        pages
+    }
+
+    fn absorb_dirty(&mut self) {
+        for page in self.cpu.take_dirty() {
+            self.stale[page as usize] = true;
+            self.dirty[page as usize] = true;
+        }
+    }
+}
+
+fn load_head(bytes: &mut &[u8]) -> Option<(Config, Option<BootImage>)> {
+    if u32::load(bytes)? != FORMAT {
+        return None;
+    }
+    Some((Config::load(bytes)?, Option::load(bytes)?))
+}
+
+fn marked(pages: &[bool]) -> Vec<u32> {
+    (0u32..).zip(pages).filter(|(_, marked)| **marked).map(|(page, _)| page).collect()
+}
