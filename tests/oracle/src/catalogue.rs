@@ -1,7 +1,7 @@
 //! Which instructions are tested: everything in iced-x86's database that the guest's CPU model has in 64-bit mode,
 //! but for what one of the oracles cannot execute, listed here with the reason.
 
-use iced_x86::{Code, CpuidFeature, EncodingKind, Mnemonic, OpCodeOperandKind};
+use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, Mnemonic, OpCodeOperandKind};
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -105,6 +105,22 @@ pub static USER: LazyLock<Catalogue> = LazyLock::new(|| {
 pub fn mnemonic(name: &str) -> Option<Mnemonic> {
     let mut mnemonics = USER.by_mnemonic.iter().map(|group| group[0].mnemonic());
     mnemonics.find(|mnemonic| format!("{mnemonic:?}").eq_ignore_ascii_case(name))
+}
+
+/// Whether a program would do the same at CPL 0, page faults' user bit aside.
+pub fn is_unprivileged(program: &crate::case::Program) -> bool {
+    let mut decoder = Decoder::with_ip(64, &program.bytes, program.address, DecoderOptions::AMD);
+    decoder.iter().all(|one| {
+        let op_code = one.code().op_code();
+        let names_segment = (0..one.op_count()).any(|operand| one.op_register(operand).is_segment_register());
+        let sets_flags = matches!(one.mnemonic(), Mnemonic::Popf | Mnemonic::Popfq | Mnemonic::Sti | Mnemonic::Cli);
+        !(op_code.is_privileged()
+            || op_code.may_require_cpl0()
+            || op_code.is_input_output()
+            || op_code.must_be_cpl0()
+            || names_segment
+            || sets_flags)
+    })
 }
 
 /// Whether the guest's CPU has this encoding in 64-bit mode.

@@ -38,6 +38,8 @@ pub struct Excused {
     pub flags: u64,
     /// Error codes.
     pub error: bool,
+    /// The user bit of a page fault's error code.
+    pub user: bool,
     /// CR2.
     pub address: bool,
     /// MXCSR and the x87 status word.
@@ -66,7 +68,7 @@ pub fn differences(case: &Case, left: &Outcome, right: &Outcome, excused: Excuse
         note("cr2".into(), left.cr2, right.cr2);
     }
     if !excused.error && left.vector == right.vector {
-        let mask = error_mask(left);
+        let mask = error_mask(left) & if excused.user && left.vector == 14 { !4 } else { !0 };
         note("error".into(), left.error as u64 & mask, right.error as u64 & mask);
     }
     let flags = !(RESUME | excused.flags);

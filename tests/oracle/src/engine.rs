@@ -48,12 +48,23 @@ pub enum Slicing {
     Random(u64),
 }
 
+/// At which level a case runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// CPL 3.
+    User,
+    /// CPL 0, on the same pages: WP protects those that are read-only.
+    Kernel,
+}
+
 /// The engine in a machine of its own.
 pub struct Engine {
     cpu: Cpu,
     holds: usize,
     /// How the next runs are cut.
     pub slicing: Slicing,
+    /// How the next runs are privileged.
+    pub privilege: Privilege,
 }
 
 impl Engine {
@@ -64,7 +75,7 @@ impl Engine {
     pub fn new() -> std::io::Result<Engine> {
         let mut memory = Memory::new(guest::MEMORY as u64)?;
         memory.store(0, &guest::memory());
-        Ok(Engine { cpu: Cpu::new(memory)?, holds: usize::MAX, slicing: Slicing::Whole })
+        Ok(Engine { cpu: Cpu::new(memory)?, holds: usize::MAX, slicing: Slicing::Whole, privilege: Privilege::User })
     }
 
     /// Puts the case's bytes into the frames, which hold their initial data between runs.
@@ -79,7 +90,7 @@ impl Engine {
             memory.store(FRAMES + u64::from(patch.offset), &patch.bytes);
         }
         memory.store(FRAMES + (CODE_FRAME * PAGE + case.start) as u64, &program.bytes);
-        *self.cpu.state_mut() = initial_state(case, program);
+        *self.cpu.state_mut() = initial_state(case, program, self.privilege);
     }
 
     /// Runs until the handler halts; false if the case does not end.
@@ -178,13 +189,18 @@ impl Subject for Engine {
     }
 }
 
-/// User mode about to execute the program's first instruction.
-fn initial_state(case: &Case, program: &Program) -> State {
+/// The CPU about to execute the program's first instruction.
+fn initial_state(case: &Case, program: &Program, privilege: Privilege) -> State {
     use control::*;
     let registers = &case.registers;
     let mut state = State { gpr: registers.gpr, rip: program.address, rflags: registers.rflags, ..State::default() };
-    state.segments[segment::CS] = Segment { base: 0, limit: !0, attributes: 0xafb, selector: selector::USER_CODE };
-    state.segments[segment::SS] = Segment { base: 0, limit: !0, attributes: 0xcf3, selector: selector::USER_DATA };
+    let (code, stack, level) = match privilege {
+        Privilege::User => ((0xafb, selector::USER_CODE), (0xcf3, selector::USER_DATA), 3),
+        Privilege::Kernel => ((0xa9b, selector::KERNEL_CODE), (0xc93, selector::KERNEL_DATA), 0),
+    };
+    let flat = |(attributes, selector)| Segment { base: 0, limit: !0, attributes, selector };
+    state.segments[segment::CS] = flat(code);
+    state.segments[segment::SS] = flat(stack);
     state.segments[segment::FS].base = registers.fs_base;
     state.segments[segment::GS].base = registers.gs_base;
     state.tr = Segment { base: SYSTEM + guest::TSS, limit: 0x67, attributes: 0x8b, selector: selector::TASK };
@@ -195,6 +211,6 @@ fn initial_state(case: &Case, program: &Program) -> State {
     state.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
     state.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     state.fx.0 = registers.fx;
-    state.cpl = 3;
+    state.cpl = level;
     state
 }

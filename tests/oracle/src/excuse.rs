@@ -17,6 +17,7 @@ struct Excuse {
 const NOTHING: Excused = Excused {
     flags: 0,
     error: false,
+    user: false,
     address: false,
     floating_status: false,
     tags: false,
