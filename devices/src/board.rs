@@ -3,7 +3,7 @@
 //! Every access first lets what is due happen, then reaches its chip, then settles the lines. So a line's value never
 //! depends on how often somebody looked, and nothing else happens between two instructions.
 
-use crate::chips::Chips;
+pub use crate::chips::Chips;
 use crate::io_apic;
 use crate::map::{self, Unit, Window};
 use crate::output::{Output, Outputs};
