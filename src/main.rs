@@ -1,3 +1,42 @@
-//! The program.
+//! The program: a fault-tolerant computer in software. `ftemu --help` is its manual.
+//!
+//! All of the outside world is here and in the transport crate: arguments, files, sockets, clocks, the terminal. What
+//! happens between the two servers of a pair is decided in the lockstep crate; this program carries it out.
 
-fn main() {}
+mod arbiter;
+mod arguments;
+mod console;
+mod edge;
+mod guest;
+mod host;
+mod identity;
+mod journal;
+mod links;
+mod notices;
+mod recorder;
+mod replay;
+mod run;
+mod side;
+mod standby;
+mod stdio;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Standby(arguments) => standby::standby(arguments),
+        Command::Console(arguments) => console::client::console(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Identity(arguments) => identity::identity(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("ftemu: error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,210 @@
+//! What a console client and a server say to each other (`docs/CONSOLE.md` has the table).
+//!
+//! A message is a kind (1 byte), a length (4 bytes, little-endian), and so many bytes.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// The version of all this; the first thing a client says.
+pub const VERSION: u32 = 1;
+/// The longest message either side takes, in bytes.
+pub const LIMIT: usize = 64 << 10;
+/// Says that a server has not heard of a client before.
+const UNKNOWN: u64 = u64::MAX;
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromClient {
+    /// The first message.
+    Attach {
+        /// [`VERSION`].
+        version: u32,
+        /// A random number by which the client is known on both sides of the pair.
+        client: u64,
+    },
+    /// Console bytes are wanted from this position on.
+    From {
+        /// Bytes the guest has written before.
+        position: u64,
+    },
+    /// Something was typed.
+    Type {
+        /// Bytes this client has typed before.
+        sequence: u64,
+        /// What was typed.
+        bytes: Vec<u8>,
+    },
+}
+
+/// What a server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromServer {
+    /// How this server stands; said after [`FromClient::Attach`] and whenever it changes.
+    Standing {
+        /// It is the side that runs the guest.
+        live: bool,
+        /// Of two live servers the one with the higher term is right.
+        term: u64,
+        /// Bytes of this client's typing that have reached the guest; `None`: it has not typed here yet.
+        typed: Option<u64>,
+    },
+    /// Console bytes.
+    Output {
+        /// Of the first one.
+        position: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// What the client typed before this sequence number survives a failover.
+    Taken {
+        /// The number.
+        sequence: u64,
+    },
+    /// This server ends; the guest may go on at the other one.
+    Ended {
+        /// The guest is off: there is nothing more anywhere.
+        off: bool,
+        /// Why, for the user.
+        reason: String,
+    },
+}
+
+/// A message that can be sent.
+pub trait Encode {
+    /// Kind and content.
+    fn content(&self) -> (u8, Vec<u8>);
+
+    /// The whole message.
+    fn encode(&self) -> Vec<u8> {
+        let (kind, content) = self.content();
+        let mut message = vec![kind];
+        message.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
+        message.extend_from_slice(&content);
+        message
+    }
+}
+
+impl Encode for FromClient {
+    fn content(&self) -> (u8, Vec<u8>) {
+        match self {
+            FromClient::Attach { version, client } => (1, [&version.to_le_bytes()[..], &client.to_le_bytes()].concat()),
+            FromClient::From { position } => (2, position.to_le_bytes().to_vec()),
+            FromClient::Type { sequence, bytes } => (3, [&sequence.to_le_bytes()[..], bytes].concat()),
+        }
+    }
+}
+
+impl Encode for FromServer {
+    fn content(&self) -> (u8, Vec<u8>) {
+        match self {
+            FromServer::Standing { live, term, typed } => {
+                let typed = typed.unwrap_or(UNKNOWN).to_le_bytes();
+                (16, [&[u8::from(*live)][..], &term.to_le_bytes(), &typed].concat())
+            }
+            FromServer::Output { position, bytes } => (17, [&position.to_le_bytes()[..], bytes].concat()),
+            FromServer::Taken { sequence } => (18, sequence.to_le_bytes().to_vec()),
+            FromServer::Ended { off, reason } => (19, [&[u8::from(*off)][..], reason.as_bytes()].concat()),
+        }
+    }
+}
+
+impl FromClient {
+    /// Reads the content of a message.
+    pub fn decode(kind: u8, content: &[u8]) -> Option<Self> {
+        let mut rest = content;
+        let message = match kind {
+            1 => FromClient::Attach { version: u32::from_le_bytes(take(&mut rest)?), client: number(&mut rest)? },
+            2 => FromClient::From { position: number(&mut rest)? },
+            3 => FromClient::Type { sequence: number(&mut rest)?, bytes: std::mem::take(&mut rest).to_vec() },
+            _ => return None,
+        };
+        rest.is_empty().then_some(message)
+    }
+}
+
+impl FromServer {
+    /// Reads the content of a message.
+    pub fn decode(kind: u8, content: &[u8]) -> Option<Self> {
+        let mut rest = content;
+        let message = match kind {
+            16 => FromServer::Standing {
+                live: take::<1>(&mut rest)? == [1],
+                term: number(&mut rest)?,
+                typed: Some(number(&mut rest)?).filter(|typed| *typed != UNKNOWN),
+            },
+            17 => FromServer::Output { position: number(&mut rest)?, bytes: std::mem::take(&mut rest).to_vec() },
+            18 => FromServer::Taken { sequence: number(&mut rest)? },
+            19 => FromServer::Ended {
+                off: take::<1>(&mut rest)? == [1],
+                reason: String::from_utf8_lossy(std::mem::take(&mut rest)).into_owned(),
+            },
+            _ => return None,
+        };
+        rest.is_empty().then_some(message)
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (front, back) = rest.split_first_chunk::<N>()?;
+    *rest = back;
+    Some(*front)
+}
+
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    take(rest).map(u64::from_le_bytes)
+}
+
+/// Reads one message: its kind and content.
+///
+/// # Errors
+/// When the connection ends, or the message is too long.
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
+    let kind = stream.read_u8().await?;
+    let length = usize::try_from(stream.read_u32_le().await?).unwrap_or(usize::MAX);
+    if length > LIMIT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
+    }
+    let mut content = vec![0; length];
+    stream.read_exact(&mut content).await?;
+    Ok((kind, content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_back() {
+        for message in [
+            FromClient::Attach { version: VERSION, client: 7 },
+            FromClient::From { position: 1 << 40 },
+            FromClient::Type { sequence: 3, bytes: b"ls\r".to_vec() },
+        ] {
+            let (kind, content) = message.content();
+            assert_eq!(FromClient::decode(kind, &content), Some(message));
+        }
+        for message in [
+            FromServer::Standing { live: true, term: 3, typed: Some(4) },
+            FromServer::Standing { live: false, term: 0, typed: None },
+            FromServer::Output { position: 9, bytes: vec![1, 2] },
+            FromServer::Taken { sequence: 4 },
+            FromServer::Ended { off: true, reason: "off".into() },
+        ] {
+            let (kind, content) = message.content();
+            assert_eq!(FromServer::decode(kind, &content), Some(message));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_no_message() {
+        for kind in 0..=255 {
+            for length in 0..20 {
+                let content = vec![0xff; length];
+                let _ = (FromClient::decode(kind, &content), FromServer::decode(kind, &content));
+            }
+        }
+        assert_eq!(FromClient::decode(1, &[0; 11]), None);
+        assert_eq!(FromClient::decode(2, &[0; 9]), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! The guest's thread: does the node's work, and waits when there is none.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use ftemu_lockstep::{Guest, Hands, Work};
+
+use super::{Edge, Inner};
+use crate::host;
+
+impl Edge {
+    /// Starts the guest's thread. It ends when this life does.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub fn start<G: Guest + Send + 'static>(self: &Arc<Self>, hands: Hands<G>) -> Result<JoinHandle<()>> {
+        let edge = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("guest".into());
+        thread.spawn(move || edge.work(hands)).context("cannot start the guest's thread")
+    }
+
+    fn work<G: Guest>(&self, mut hands: Hands<G>) {
+        // Whatever ends this thread ends the life, so that a standby is not left with a guest that stands still.
+        let _ended = FailOnDrop(self);
+        let mut inner = self.lock();
+        while self.finished.borrow().is_none() {
+            let work = inner.node.work(host::now_ns());
+            if let Work::Apply(input) = &work {
+                let records = inner.node.status().records;
+                inner.ledger.applied(input, records);
+            }
+            self.carry_out(&mut inner);
+            inner = match work {
+                Work::Wait { until_ns } => self.wait(inner, until_ns),
+                work => {
+                    drop(inner);
+                    let done = hands.execute(work);
+                    let mut inner = self.lock();
+                    inner.node.done(host::now_ns(), done);
+                    self.carry_out(&mut inner);
+                    inner
+                }
+            };
+        }
+    }
+
+    /// Waits for an event, until a time at most.
+    fn wait<'a>(&'a self, inner: MutexGuard<'a, Inner>, until_ns: Option<u64>) -> MutexGuard<'a, Inner> {
+        if self.finished.borrow().is_some() {
+            return inner;
+        }
+        let patience = until_ns
+            .map_or(Duration::from_secs(1), |until| host::instant(until).saturating_duration_since(Instant::now()));
+        let waited = self.nudge.wait_timeout(inner, patience);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+struct FailOnDrop<'a>(&'a Edge);
+
+impl Drop for FailOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.fail("the guest's thread ended".into());
+    }
+}

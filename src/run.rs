@@ -1,0 +1,79 @@
+//! `ftemu run`: the side that brings the guest.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use ftemu_devices::Machine;
+use ftemu_lockstep::{Finish, Hands, Node, Place};
+use serde_json::json;
+
+use crate::arguments::RunArguments;
+use crate::journal::Journal;
+use crate::side::{Birth, Side, claimant};
+use crate::stdio::{Keyboard, Screen};
+use crate::{arbiter, guest, host};
+
+/// Exit status when another server runs the guest.
+pub const FENCED: u8 = 3;
+
+/// Runs a guest to its end.
+///
+/// # Errors
+/// Whatever keeps it from running.
+pub fn run(arguments: RunArguments) -> Result<ExitCode> {
+    host::check_cpu()?;
+    let machine = guest::load(&arguments)?;
+    if let Some(path) = &arguments.side.arbiter {
+        arbiter::prepare(path, arguments.forget_claims)?;
+    }
+    let journal = Journal::start(arguments.side.events.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome =
+        runtime.context("cannot start the network's runtime")?.block_on(protect(arguments, machine, &journal));
+    journal.flush();
+    outcome
+}
+
+async fn protect(arguments: RunArguments, machine: Machine, journal: &Journal) -> Result<ExitCode> {
+    let identity = host::identity_of_side(&arguments.side)?;
+    let must_pair = arguments.side.peer.is_some() && !arguments.unprotected_if_alone;
+    let mut side = Side::open(arguments.side, journal.clone()).await?;
+    journal.note("started", json!({ "role": "primary", "process": std::process::id(), "build": identity.build }));
+    let link = match &side.peer {
+        Some(peer) if must_pair => {
+            let hint = "the guest was not started (--unprotected-if-alone would start it without a standby)";
+            Some(peer.dial().await.context(hint)?)
+        }
+        _ => None,
+    };
+    let mut settings = side.settings();
+    settings.wait_for_standby = must_pair;
+    let incarnation = host::random()?;
+    let node = Node::primary(settings, identity, incarnation, host::now_ns(), Place::of(&machine));
+    let birth =
+        Birth { node, hands: Hands::with(machine), link, must_pair, once: false, claimant: claimant(incarnation) };
+    let (screen, mut keyboard) = match arguments.no_stdio {
+        true => (None, None),
+        false => (Some(Screen::start(journal.clone())?), Some(Keyboard::start()?)),
+    };
+    let finish = side.live(birth, screen, keyboard.as_mut()).await?;
+    drop(keyboard);
+    conclude(&finish, journal)
+}
+
+fn conclude(finish: &Finish, journal: &Journal) -> Result<ExitCode> {
+    journal.note("finished", json!({ "why": format!("{finish:?}") }));
+    match finish {
+        Finish::PoweredOff | Finish::Stopped => Ok(ExitCode::SUCCESS),
+        Finish::Fenced { term } => {
+            let sentence = format!(
+                "HALTED: the other server runs the guest now (term {term}). To protect it again, start this server as its \
+                 standby: ftemu standby --peer ..."
+            );
+            journal.say("halted", &sentence, json!({ "term": term }));
+            Ok(ExitCode::from(FENCED))
+        }
+        Finish::Failed(why) => Err(anyhow!("{why}")),
+        Finish::Diverged => Err(anyhow!("this side cannot go on: {finish:?}")),
+    }
+}
