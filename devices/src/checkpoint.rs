@@ -3,13 +3,15 @@
 use crate::board::Board;
 use crate::chips::Chips;
 use crate::config::{Config, MachineError};
-use crate::linux::BootImage;
+use crate::linux::{self, BootImage};
 use crate::machine::Machine;
 use crate::state::Saved;
 use std::sync::Arc;
 
 /// Version of the saved form.
 const FORMAT: u32 = 1;
+/// A century of instructions; counts in a checkpoint are below, so that nothing overflows.
+const MAXIMUM_COUNT: u64 = 1 << 62;
 
 /// An image and its hash, so that digests need not read it again.
 #[derive(Clone, Debug)]
@@ -41,32 +43,9 @@ impl Machine {
         *blake3::hash(&state).as_bytes()
     }
 
-    /// A cheap hash of the CPU's registers and the count; tells where two runs came apart.
-    pub fn fingerprint(&self) -> u64 {
-        let mut state = Vec::new();
-        self.cpu.save(&mut state);
-        let hash = blake3::hash(&state);
-        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
-    }
-
     fn save_running(&self, out: &mut Vec<u8>) {
         self.cpu.save(out);
         self.board.chips.save(out);
-    }
-
-    /// Names what byte `offset` of [`Machine::save`]d state belongs to; for reports.
-    pub fn name_of(&self, offset: usize) -> &'static str {
-        let mut out = Vec::new();
-        self.save_head(&mut out);
-        if offset < out.len() {
-            return "configuration and boot image";
-        }
-        self.cpu.save(&mut out);
-        if offset < out.len() {
-            return "CPU";
-        }
-        let parts = self.board.chips.parts();
-        parts.into_iter().find(|(_, end)| offset < out.len() + end).map_or("nothing", |(name, _)| name)
     }
 
     /// Appends everything but RAM and the outputs that wait: drain them first.
@@ -95,10 +74,14 @@ impl Machine {
             let (saved, own) = (config.memory_bytes, self.config.memory_bytes);
             return Err(MachineError::OtherMemory { saved, own });
         }
-        if !self.cpu.load(&mut bytes) {
+        if boot.as_ref().is_some_and(|image| linux::check(self.cpu.memory(), image).is_err()) {
             return Err(MachineError::Malformed);
         }
-        let chips = Chips::load(&mut bytes).filter(|_| bytes.is_empty()).ok_or(MachineError::Malformed)?;
+        if !self.cpu.load(&mut bytes) || self.cpu.count().0 > MAXIMUM_COUNT {
+            return Err(MachineError::Malformed);
+        }
+        let chips = Chips::load(&mut bytes).filter(|chips| bytes.is_empty() && chips.rtc.is_plausible());
+        let chips = chips.ok_or(MachineError::Malformed)?;
         self.off = chips.power.is_off();
         self.board = Board::new(chips);
         self.config = config;

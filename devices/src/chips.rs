@@ -9,7 +9,7 @@ use crate::pic::Pic;
 use crate::pit::Pit;
 use crate::power::{self, Power};
 use crate::rtc::Rtc;
-use crate::state::{Saved, saved};
+use crate::state::saved;
 use crate::uart::Uart;
 
 /// All chips but the CPU and RAM. Its fields are the machine's state.
@@ -79,28 +79,5 @@ impl Chips {
         chips.local_apic.set_virtual_wire();
         chips.pic.write(0x4d0 + u16::from(power::SCI / 8), 1 << (power::SCI % 8));
         chips
-    }
-
-    /// The name of each chip and where it ends in the saved form.
-    pub(crate) fn parts(&self) -> Vec<(&'static str, usize)> {
-        let mut out = Vec::new();
-        let mut parts = Vec::new();
-        let Chips { clock, pic, io_apic, local_apic, pit, rtc, serial, power, .. } = self;
-        let mut end = |name, chip: &dyn Fn(&mut Vec<u8>)| {
-            chip(&mut out);
-            parts.push((name, out.len()));
-        };
-        end("virtual clock", &|out| clock.save(out));
-        end("8259A pair", &|out| pic.save(out));
-        end("I/O APIC", &|out| io_apic.save(out));
-        end("local APIC", &|out| local_apic.save(out));
-        end("8254", &|out| pit.save(out));
-        end("MC146818", &|out| rtc.save(out));
-        end("16550A", &|out| serial.save(out));
-        end("ACPI power management", &|out| power.save(out));
-        out.clear();
-        self.save(&mut out);
-        parts.push(("8042, PCI and system ports", out.len()));
-        parts
     }
 }

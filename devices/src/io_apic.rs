@@ -98,7 +98,7 @@ impl IoApic {
     /// Pins whose message waits to be sent.
     pub fn requests(&self) -> u32 {
         let mut requests = 0;
-        let mut candidates = self.lines | self.edges;
+        let mut candidates = (self.lines | self.edges) & ((1 << PINS) - 1);
         while candidates != 0 {
             let pin = candidates.trailing_zeros();
             candidates &= candidates - 1;

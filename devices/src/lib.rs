@@ -4,6 +4,8 @@
 //! In the order data flows: `input` -> `machine` -> `board` (`map`, `clock`) -> chips -> `output`; `checkpoint`, `state`
 //! and `digest` write it all down; `linux`, `boot_params` and `acpi` stand in for firmware.
 
+#![warn(clippy::float_arithmetic)]
+
 pub mod acpi;
 pub mod board;
 mod boot_params;

@@ -183,6 +183,16 @@ impl<'a> Header<'a> {
     }
 }
 
+/// Checks an image against the RAM it would be loaded to.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn check(memory: &Memory, image: &BootImage) -> Result<(), LoadError> {
+    let header = Header::parse(&image.kernel)?;
+    header.check_command_line(&image.command_line)?;
+    header.place_initrd(memory, image.initrd.as_ref().map_or(0, Vec::len) as u64).map(drop)
+}
+
 /// Checks the image against `memory` and puts it there with everything the protocol wants; `seed` is the kernel's
 /// first entropy. The CPU then stands at the kernel's 64-bit entry point.
 ///

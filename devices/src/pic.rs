@@ -97,7 +97,7 @@ impl Chip {
         if set == 0 {
             return None;
         }
-        (0..8).map(|rank| (self.lowest_priority + 1 + rank) & 7).find(|line| set >> line & 1 != 0)
+        (1..=8).map(|rank| self.lowest_priority.wrapping_add(rank) & 7).find(|line| set >> line & 1 != 0)
     }
 
     /// The request that INT stands for, if any.

@@ -116,7 +116,7 @@ impl Pit {
 
     /// When IRQ 0 rises next, in virtual nanoseconds.
     pub fn deadline(&self) -> Option<u64> {
-        self.channels[0].clock_of_edge(self.edges_seen + 1).map(nanoseconds)
+        self.channels[0].clock_of_edge(self.edges_seen.saturating_add(1)).map(nanoseconds)
     }
 }
 

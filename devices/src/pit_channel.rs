@@ -56,6 +56,11 @@ impl Channel {
         }
     }
 
+    /// The count, never zero.
+    fn clocks(&self) -> Option<u64> {
+        self.count.map(|count| u64::from(count.max(1)))
+    }
+
     /// The gate input.
     pub fn gate(&self) -> bool {
         self.gate
@@ -139,7 +144,7 @@ impl Channel {
     }
 
     fn elapsed(&self, now: u64) -> u64 {
-        self.held + if self.counting { now.saturating_sub(self.start) } else { 0 }
+        self.held.saturating_add(if self.counting { now.saturating_sub(self.start) } else { 0 })
     }
 
     /// Whether the counter has been started, so that its output follows the count.
@@ -150,7 +155,7 @@ impl Channel {
     /// OUT.
     pub fn output(&self, now: u64) -> bool {
         let elapsed = self.elapsed(now);
-        let Some(count) = self.count.map(u64::from) else { return self.mode != 0 };
+        let Some(count) = self.clocks() else { return self.mode != 0 };
         match self.mode {
             0 => elapsed > count,
             1 => !self.is_started() || elapsed >= count,
@@ -163,7 +168,7 @@ impl Channel {
     /// Rising edges of OUT since the count was loaded.
     pub fn rising_edges(&self, now: u64) -> u64 {
         let elapsed = self.elapsed(now);
-        let Some(count) = self.count.map(u64::from) else { return 0 };
+        let Some(count) = self.clocks() else { return 0 };
         match self.mode {
             0 | 4 | 5 => u64::from(elapsed > count),
             1 => u64::from(self.is_started() && elapsed >= count),
@@ -173,7 +178,7 @@ impl Channel {
 
     /// The clock at which the n-th rising edge since loading comes.
     pub fn clock_of_edge(&self, number: u64) -> Option<u64> {
-        let count = self.count.map(u64::from).filter(|_| self.counting)?;
+        let count = self.clocks().filter(|_| self.counting)?;
         let elapsed = match self.mode {
             2 | 3 => number.checked_mul(count)?,
             _ if number > 1 => return None,
@@ -186,7 +191,7 @@ impl Channel {
     /// The counting element as it would be read.
     fn value(&self, now: u64) -> u16 {
         let elapsed = self.elapsed(now);
-        let Some(count) = self.count.map(u64::from) else { return 0 };
+        let Some(count) = self.clocks() else { return 0 };
         let modulus = if self.bcd { 10_000 } else { 0x1_0000 };
         let value = match self.mode {
             2 => count - elapsed % count,

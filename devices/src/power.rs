@@ -109,7 +109,7 @@ impl Power {
         if self.enable & TIMER_STATUS == 0 || self.status & TIMER_STATUS != 0 {
             return None;
         }
-        let count = u128::from(self.halves_seen + 1) * u128::from(TIMER_HALF);
+        let count = (u128::from(self.halves_seen) + 1) * u128::from(TIMER_HALF);
         u64::try_from((count * 1_000_000_000).div_ceil(u128::from(TIMER_HZ))).ok()
     }
 

@@ -121,6 +121,11 @@ impl Rtc {
         i128::from(now_ns) + self.offset_ns
     }
 
+    /// Whether a loaded state is within what software can set: years 0 to 9999 and more.
+    pub fn is_plausible(&self) -> bool {
+        self.offset_ns.unsigned_abs() < 1 << 80
+    }
+
     fn seconds(&self, now_ns: u64) -> i64 {
         self.clock_ns(now_ns).div_euclid(SECOND_NS) as i64
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::Clock;
 use crate::rtc::Rtc;
+use crate::state::Saved;
 use crate::state::{Random, assert_round_trip};
 
 const AT_ZERO: Icount = Icount(0);
@@ -148,8 +149,35 @@ fn serial_bytes_leave_with_the_count_after_their_instruction() {
 fn random_accesses_never_panic_and_states_round_trip() {
     let mut random = Random(0xb0a2d);
     let mut board = board();
+    shake(&mut board, &mut random, 100_000);
+    assert_round_trip(&board.chips);
+}
+
+#[test]
+fn a_damaged_state_that_loads_never_panics() {
+    let mut random = Random(0xdead);
+    let mut loaded = 0;
+    for _ in 0..2_000 {
+        let mut board = board();
+        shake(&mut board, &mut random, 20);
+        let mut state = Vec::new();
+        board.chips.save(&mut state);
+        for _ in 0..1 + random.below(8) {
+            let at = random.below(state.len() as u64) as usize;
+            state[at] = random.next() as u8;
+        }
+        if let Some(chips) = Chips::load(&mut &state[..]).filter(|chips| chips.rtc.is_plausible()) {
+            loaded += 1;
+            shake(&mut Board::new(chips), &mut random, 200);
+        }
+    }
+    assert!(loaded > 500, "{loaded}");
+}
+
+/// Random accesses at random times.
+fn shake(board: &mut Board, random: &mut Random, accesses: u64) {
     let mut now = 0;
-    for _ in 0..100_000 {
+    for _ in 0..accesses {
         now += random.step(30);
         let now = Icount(now);
         let size = 1 << random.below(3);
@@ -157,16 +185,17 @@ fn random_accesses_never_panic_and_states_round_trip() {
         let port = first + random.below(u64::from(last - first) + 1) as u16;
         let window = [0xfec0_0000, 0xfee0_0000][random.below(2) as usize];
         let address = window + random.below(0x400) * 4;
-        match random.below(8) {
+        match random.below(9) {
             0..=2 => board.port_write(now, port, size, random.next() as u32),
             3 => drop(board.port_read(now, port, size)),
             4 => board.mmio_write(now, address, 4, random.next() & 0xffff_ffff),
             5 => drop(board.mmio_read(now, address, size)),
             6 => drop(board.msr_write(now, MSR_TSC_DEADLINE, random.next() >> 30)),
-            _ if board.has_interrupt() => drop(board.acknowledge(now.0)),
+            7 => board.tick(board.chips.clock.now_ns(now)),
+            _ if board.has_interrupt() => drop(board.acknowledge(board.chips.clock.now_ns(now))),
             _ => {}
         }
+        board.deadline();
         board.outputs.drain();
     }
-    assert_round_trip(&board.chips);
 }

@@ -195,7 +195,6 @@ fn a_machine_resumed_from_a_checkpoint_is_the_same_machine() {
     assert!(again == state);
     assert_eq!(run_to(&mut copy, 700_000), run_to(&mut original, 700_000));
     assert_eq!(copy.digest(), original.digest());
-    assert_eq!(copy.fingerprint(), original.fingerprint());
 }
 
 #[test]
@@ -206,6 +205,10 @@ fn damaged_states_are_refused() {
     for length in [0, 3, 4, 40, state.len() - 1] {
         assert!(matches!(machine.load(&state[..length]), Err(MachineError::Malformed)), "{length}");
     }
+    let kernel = state.windows(4).position(|bytes| bytes == b"HdrS").unwrap();
+    let mut broken = state.clone();
+    broken[kernel] = 0;
+    assert!(matches!(machine.load(&broken), Err(MachineError::Malformed)), "an image that cannot be booted again");
     let mut long = state.clone();
     long.push(0);
     assert!(matches!(machine.load(&long), Err(MachineError::Malformed)));
@@ -337,18 +340,6 @@ fn digests_see_ram_registers_and_chips() {
     machine.cpu_mut().state_mut().gpr[8] ^= 1;
     machine.chips_mut().diagnostic ^= 1;
     assert_ne!(machine.digest(), digest);
-}
-
-#[test]
-fn saved_bytes_have_names() {
-    let machine = machine(ticking);
-    let mut state = Vec::new();
-    machine.save(&mut state);
-    assert_eq!(machine.name_of(0), "configuration and boot image");
-    assert_eq!(machine.name_of(state.len() - 1), "8042, PCI and system ports");
-    assert_eq!(machine.name_of(state.len()), "nothing");
-    let names: Vec<_> = (0..state.len()).map(|offset| machine.name_of(offset)).collect();
-    assert!(names.contains(&"CPU") && names.contains(&"local APIC"));
 }
 
 #[test]
