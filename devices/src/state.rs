@@ -1,7 +1,7 @@
 //! How state is written down: explicit, little-endian, complete.
 //!
 //! A checkpoint must mean the same on every host, so nothing is written whose size or order the host chooses (no
-//! `usize`, no padding, no map). [`saved!`] destructures a chip exhaustively: a field that is added and not classified
+//! `usize`, no padding, no map). `saved!` destructures a chip exhaustively: a field that is added and not classified
 //! does not compile.
 
 use std::collections::VecDeque;
