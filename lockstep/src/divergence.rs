@@ -43,7 +43,9 @@ pub struct Case {
 /// A stretch of the standby's run, with the registers' hashes at both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// From this count
+    /// After so many of the case's records
+    pub records: usize,
+    /// and from this count
     pub from: Icount,
     /// with these registers
     pub before: u64,

@@ -3,8 +3,8 @@
 use crate::guest::{Digest, Guest, GuestError, Page};
 use ftemu_cpu::Icount;
 use ftemu_cpu::state::State;
-use ftemu_devices::board::Chips;
-use ftemu_devices::machine::Config;
+use ftemu_devices::Config;
+use ftemu_devices::chips::Chips;
 use ftemu_devices::state::Saved;
 use ftemu_devices::{Emitted, Input, Machine, Ran};
 

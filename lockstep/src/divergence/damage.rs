@@ -48,7 +48,7 @@ pub(super) fn find<G: Guest>(
                 report
                     .say(&format!("{guess} after count {}: a replay with that ends like the standby.", case.agreed.0));
                 let start = |suspect| if suspect { image.restore::<G>() } else { agreed.restore::<G>() };
-                report.point(narrow(start, case.records_from(agreed.count), case.count, false)?, case);
+                report.point(narrow(start, case.records_from(agreed.count), stretch.before, false)?, case);
                 return Ok(());
             }
         }
@@ -61,6 +61,7 @@ pub(super) fn find<G: Guest>(
 fn follow_trail<G: Guest>(run: &mut Run<'_, G>, case: &Case) -> Result<Option<(First, u64)>, GuestError> {
     for step in &case.trail {
         run.to(step.from)?;
+        run.follow(step.records, case.records.len())?;
         let instruction_pointer = run.guest().instruction_pointer();
         let first = |before| First { after: step.from, before, instruction_pointer };
         if run.guest().fingerprint() != step.before {

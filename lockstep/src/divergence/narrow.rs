@@ -63,12 +63,28 @@ impl<'a, G: Guest> Run<'a, G> {
     pub fn to(&mut self, count: Icount) -> Result<(), GuestError> {
         while let Some((record, rest)) = self.records.split_first().filter(|(record, _)| record.count < count) {
             self.step(record.count)?;
-            if matches!(record.entry, Entry::Input(_)) {
-                self.replay.follow(record).map_err(|error| GuestError(error.to_string()))?;
-            }
+            self.hand_over(record)?;
             self.records = rest;
         }
         self.step(count)
+    }
+
+    /// Follows the first `count` of all records that it was given, of which `total` there were.
+    pub fn follow(&mut self, count: usize, total: usize) -> Result<(), GuestError> {
+        while total - self.records.len() < count {
+            let Some((record, rest)) = self.records.split_first() else { return Ok(()) };
+            self.records = rest;
+            self.step(record.count)?;
+            self.hand_over(record)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, record: &Record) -> Result<(), GuestError> {
+        if matches!(record.entry, Entry::Input(_)) {
+            self.replay.follow(record).map_err(|error| GuestError(error.to_string()))?;
+        }
+        Ok(())
     }
 
     fn step(&mut self, count: Icount) -> Result<(), GuestError> {

@@ -159,7 +159,9 @@ impl Following {
                 common.hold(outputs, from, 0);
                 common.outputs.released_by_peer(self.released);
                 if at.count > from {
-                    self.trail.push(Step { from, before, to: at.count, after: at.fingerprint });
+                    let records = self.next.saturating_sub(self.kept.unwrap_or(self.next));
+                    let records = usize::try_from(records).unwrap_or(usize::MAX);
+                    self.trail.push(Step { records, from, before, to: at.count, after: at.fingerprint });
                 }
                 self.forget(common);
             }

@@ -5,6 +5,7 @@
 
 mod checker;
 mod client;
+mod divergence;
 mod faults;
 mod life;
 mod link;

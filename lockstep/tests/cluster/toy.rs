@@ -24,6 +24,8 @@ pub struct Toy {
     outputs: Vec<Emitted>,
     /// A broken CPU: at this count it computes something else.
     pub faulty_at: Option<u64>,
+    /// Something cached can be noticed: at count 1234, until [`Guest::forget_derived`].
+    pub leaky: bool,
 }
 
 impl Toy {
@@ -40,7 +42,15 @@ impl Toy {
             ram: vec![[0; 4096]; PAGES],
             outputs: Vec::new(),
             faulty_at: None,
+            leaky: seed >> 63 == 1,
         }
+    }
+
+    /// A changed copy.
+    pub fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
+        let mut toy = self.clone();
+        change(&mut toy);
+        toy
     }
 
     fn send(&mut self, output: Output) {
@@ -55,7 +65,7 @@ impl Toy {
         self.registers = [a, b.wrapping_add(a | 1), c, d];
         match a >> 56 {
             0..=63 => self.ram[page][byte] = (a >> 20) as u8,
-            64..=127 => self.registers[2] = c ^ u64::from(self.ram[page][byte]) << (a & 31),
+            64..=127 => self.registers[2] = c ^ u64::from(self.ram[1][byte % 512]) << (a & 31),
             128..=143 => self.registers[3] = d ^ self.now_ns(),
             144..=151 => {
                 let bytes = vec![b'a' + (mix(c ^ d) % 26) as u8];
@@ -64,7 +74,7 @@ impl Toy {
             152 => self.halted = Some(self.now_ns() + (a & 0x3ff) * 100_000),
             _ => (),
         }
-        if self.faulty_at == Some(self.count) {
+        if self.faulty_at == Some(self.count) || self.leaky && self.count == 1234 {
             self.registers[2] ^= 1 << 17;
         }
         self.count += 1;
@@ -193,7 +203,9 @@ impl Guest for Toy {
         self.registers[1]
     }
 
-    fn forget_derived(&mut self) {}
+    fn forget_derived(&mut self) {
+        self.leaky = false;
+    }
 
     fn fields(&self) -> Vec<(String, Vec<u8>)> {
         let names = ["seed", "count", "anchor_count", "anchor_ns", "rate", "A", "B", "C", "D", "deadline", "off", "-"];

@@ -6,6 +6,7 @@ use crate::link::Connection;
 use crate::process::{INSTRUCTION, MILLISECOND, Nanoseconds, Process, settings};
 use crate::random::Random;
 use crate::toy::Toy;
+use ftemu_lockstep::divergence::Report;
 use ftemu_lockstep::event::{Finish, Verdict};
 use ftemu_lockstep::{Action, Class, Done, Event, Message, Notice, Record, State, Step};
 use std::collections::BTreeMap;
@@ -79,6 +80,9 @@ pub struct World {
     pub excused: bool,
     pub outcome: Outcome,
     pub trace: Vec<String>,
+    /// A difference between the guests is what is being tested.
+    pub differing: bool,
+    pub reports: Vec<Report>,
 }
 
 impl World {
@@ -105,6 +109,8 @@ impl World {
             excused: false,
             outcome: Outcome::default(),
             trace: Vec::new(),
+            differing: false,
+            reports: Vec::new(),
         };
         for (time, happening) in [
             (0, Happening::Wake(0)),
@@ -289,7 +295,8 @@ impl World {
             Action::Finished(finish) => self.finished(number, finish)?,
             Action::Release(release) => {
                 let process = &self.processes[number];
-                let standby = process.standby.map(|standby| &self.processes[standby]);
+                // A standby that was damaged for a test cannot take over: the next fault would be the second.
+                let standby = process.standby.filter(|_| !self.differing).map(|standby| &self.processes[standby]);
                 let checked = self.checker.released(process, standby, &release);
                 checked.map_err(|error| format!("process {number}: {error}"))?;
             }
@@ -303,6 +310,8 @@ impl World {
             Notice::Protected { .. } => {
                 self.processes[number].standby = Some(self.sides[1 - self.processes[number].side]);
             }
+            Notice::Diverged(report) if self.differing => self.reports.push(*report),
+            Notice::Differs { .. } if self.differing => (),
             Notice::Live { .. } => self.outcome.failovers += 1,
             Notice::Differs { .. } | Notice::Nonsense(_) | Notice::Diverged(_) => {
                 return Err(format!("process {number} says {notice:?}"));
