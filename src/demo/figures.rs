@@ -44,9 +44,10 @@ impl Figures {
         let taken = match observed.victim {
             Victim::Primary => Some(survivor.first("live").context("the standby should have told that it went live")?),
             // The guest stays where it is; the primary says loudly that nobody follows it any more.
-            Victim::Standby => {
-                survivor.events().into_iter().find(|event| event.name() == "unprotected" && event.time_ns() >= struck_ns)
-            }
+            Victim::Standby => survivor
+                .events()
+                .into_iter()
+                .find(|event| event.name() == "unprotected" && event.time_ns() >= struck_ns),
         };
         let taken = taken.context("the survivor should have told that its peer is gone")?;
         let lag = match observed.victim {
@@ -142,13 +143,23 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or_dash = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
+        let or_dash =
+            |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
         writeln!(f, "  {} lines checked outside the guest: none lost, none repeated, none altered", self.lines)?;
         writeln!(f, "  detection              {:>10} ms", or_dash(self.detection, 1))?;
         writeln!(f, "  lag at death           {:>10} ms", or_dash(self.lag, 1))?;
-        writeln!(f, "  failover               {:>10.1} ms  (last line before to first line after; usual pause {:.1} ms)", self.failover, self.usual_gap)?;
+        writeln!(
+            f,
+            "  failover               {:>10.1} ms  (last line before to first line after; usual pause {:.1} ms)",
+            self.failover, self.usual_gap
+        )?;
         let mips = |rate: Option<f64>| or_dash(rate.map(|rate| rate / 1e6), 0);
-        writeln!(f, "  million instructions/s {:>10} primary, {} standby", mips(self.primary_rate), mips(self.standby_rate))?;
+        writeln!(
+            f,
+            "  million instructions/s {:>10} primary, {} standby",
+            mips(self.primary_rate),
+            mips(self.standby_rate)
+        )?;
         writeln!(f, "  link                   {:>10} Mbit/s", or_dash(self.link_mbits, 3))?;
         writeln!(f, "  log                    {:>10} bytes per 1000 instructions", or_dash(self.log_bytes, 4))
     }

@@ -100,7 +100,9 @@ impl Round {
                     self.strike()?;
                 }
             }
-            let within = moment.filter(|_| self.struck.is_none()).map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
+            let within = moment
+                .filter(|_| self.struck.is_none())
+                .map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
             if let Some(line) = self.watch.next(within.min(LOOK))? {
                 heard = line.at;
                 self.take(line)?;
@@ -156,7 +158,10 @@ impl Round {
             let victim = self.victim();
             victim.signal(Signal::CONT)?;
             let status = victim.wait_for_end()?;
-            ensure!(status.code() == Some(FENCED), "the side that was silent should have found itself fenced: {status}");
+            ensure!(
+                status.code() == Some(FENCED),
+                "the side that was silent should have found itself fenced: {status}"
+            );
         }
         Ok(())
     }
