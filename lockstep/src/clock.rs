@@ -17,6 +17,10 @@ pub struct Pacer {
     busy_instructions: u64,
 }
 
+/// A clock that is behind by this goes twice as fast.
+const CATCH_UP_NS: u64 = 20_000_000;
+/// A clock that is behind by this jumps.
+const JUMP_NS: u64 = 5_000_000_000;
 /// Measured over this long.
 const SAMPLE_NS: u64 = 200_000;
 
@@ -70,24 +74,38 @@ impl Pacer {
         u64::try_from(u128::from(instructions) * u128::from(self.measured) / 1024).unwrap_or(u64::MAX)
     }
 
-    /// The anchor that a guest whose clock shows `guest_ns` needs now, if any. `exact`: whatever the tolerance, for an
-    /// input is about to arrive and the guest has slept.
-    pub fn anchor(&mut self, host_ns: u64, guest_ns: u64, exact: bool) -> Option<Input> {
+    /// The anchor that a guest whose clock shows `guest_ns` needs now, if any. `asleep`: the guest has been idle and an
+    /// input is about to wake it, so its clock may jump to now.
+    ///
+    /// A running guest's clock does not jump (guests calibrate one timer against another, and a timer's counter that
+    /// wraps unseen would mislead them): it goes faster or slower until it is right, unless it is off by seconds.
+    pub fn anchor(&mut self, host_ns: u64, guest_ns: u64, asleep: bool) -> Option<Input> {
         let target = self.target_ns(host_ns);
-        let tolerance = if exact { 0 } else { self.tolerance_ns };
-        let ahead = guest_ns > target.saturating_add(self.tolerance_ns);
-        let behind = target > guest_ns.saturating_add(tolerance);
-        let measured = u32::try_from(self.measured).unwrap_or(u32::MAX);
-        // A clock that is ahead is let go slower until the host has caught up; it never goes back.
-        let rate = if ahead { (measured - measured / 4).max(1) } else { measured };
-        let wrong_rate = rate != 0 && self.told.abs_diff(rate) > rate / 16;
-        let needed = behind || ahead && wrong_rate;
-        if !needed {
-            return None;
+        let behind = target.saturating_sub(guest_ns);
+        if asleep && behind > 0 || behind > JUMP_NS {
+            return Some(self.tell(target, self.rate(0)));
         }
-        let rate = if rate == 0 { 1024 } else { rate };
-        self.told = rate;
-        Some(Input::Clock { ns: target.max(guest_ns), rate })
+        let off = behind > self.tolerance_ns || guest_ns.saturating_sub(target) > self.tolerance_ns;
+        let rate = match off {
+            false => self.rate(0),
+            true if behind > 0 => self.rate(behind),
+            true => (self.measured - self.measured / 4).max(1),
+        };
+        let told = u64::from(self.told);
+        // A rate a little wrong is corrected when the clock is off; a rate very wrong at once.
+        let allowed = if off { rate / 16 } else { rate / 4 };
+        (self.measured != 0 && told.abs_diff(rate) > allowed).then(|| self.tell(guest_ns, rate))
+    }
+
+    /// The rate that catches up with `behind_ns`: the measured one, and up to twice that more.
+    fn rate(&self, behind_ns: u64) -> u64 {
+        let measured = if self.measured == 0 { 1024 } else { self.measured };
+        measured + (u128::from(measured) * u128::from(behind_ns.min(2 * CATCH_UP_NS)) / u128::from(CATCH_UP_NS)) as u64
+    }
+
+    fn tell(&mut self, ns: u64, rate: u64) -> Input {
+        self.told = u32::try_from(rate).unwrap_or(u32::MAX);
+        Input::Clock { ns, rate: self.told }
     }
 }
 
@@ -106,15 +124,21 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_behind_jumps_and_one_ahead_goes_slower() {
+    fn a_running_clock_is_led_and_a_sleeping_one_set() {
         let mut pacer = Pacer::new(1_000_000, 0, 1000);
         assert_eq!(pacer.anchor(1_000_500, 0, false), None);
         pacer.ran(1_000_000, 2_000_000);
-        assert_eq!(pacer.anchor(3_000_000, 500_000, false), Some(Input::Clock { ns: 2_000_000, rate: 2048 }));
+        let started = pacer.anchor(3_000_000, 1_999_500, false);
+        assert_eq!(started, Some(Input::Clock { ns: 1_999_500, rate: 2048 }), "the rate was never told");
         assert_eq!(pacer.anchor(3_000_000, 2_000_500, false), None);
         assert_eq!(pacer.anchor(3_000_000, 2_500_000, false), Some(Input::Clock { ns: 2_500_000, rate: 1536 }));
         assert_eq!(pacer.anchor(3_000_100, 2_500_000, false), None, "told already");
-        assert_eq!(pacer.anchor(3_000_001, 1_999_999, true), Some(Input::Clock { ns: 2_000_001, rate: 2048 }));
+        let faster = pacer.anchor(23_000_000, 12_000_000, false);
+        assert_eq!(faster, Some(Input::Clock { ns: 12_000_000, rate: 3072 }));
+        assert_eq!(pacer.anchor(23_000_000, 12_000_000, true), Some(Input::Clock { ns: 22_000_000, rate: 2048 }));
+        assert_eq!(pacer.anchor(23_000_001, 22_000_002, true), None);
+        let far = pacer.anchor(9_023_000_000, 22_000_000, false);
+        assert_eq!(far, Some(Input::Clock { ns: 9_022_000_000, rate: 2048 }));
         assert_eq!((pacer.target_ns(5_000_000), pacer.host_ns(4_000_000)), (4_000_000, 5_000_000));
     }
 }

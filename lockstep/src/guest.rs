@@ -58,6 +58,8 @@ pub trait Guest: Sized {
     fn page(&self, index: usize) -> &Page;
     /// Replaces a page of RAM; `index` is below [`Guest::pages`].
     fn set_page(&mut self, index: usize, page: &Page);
+    /// Pages that may have changed since the last call; all of them at first. Only copies at rest depend on it.
+    fn take_dirty(&mut self) -> Vec<u32>;
     /// The address of the next instruction, for reports.
     fn instruction_pointer(&self) -> u64;
     /// Drops all that is derived (translations, TLB); must not be observable. Replays use it to look for leaks.

@@ -4,10 +4,12 @@ use crate::guest::{Guest, GuestError, PAGE_BYTES, Page};
 use ftemu_cpu::Icount;
 use std::collections::BTreeMap;
 
+const ZEROES: Page = [0; PAGE_BYTES];
+
 /// A copy of a guest's state; pages of zeroes are left out.
 ///
 /// It takes about as much host memory as the guest has pages that are not zero.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// What [`Guest::create`] takes.
     pub config: Vec<u8>,
@@ -23,10 +25,24 @@ impl Image {
     /// Copies `guest` as it is now.
     pub fn of<G: Guest>(guest: &G) -> Image {
         let pages = (0..guest.pages())
-            .filter(|&index| guest.page(index) != &[0; PAGE_BYTES])
+            .filter(|&index| guest.page(index) != &ZEROES)
             .filter_map(|index| Some((u32::try_from(index).ok()?, Box::new(*guest.page(index)))))
             .collect();
         Image { config: guest.config(), count: guest.count(), state: guest.save(), pages }
+    }
+
+    /// Makes an earlier copy of the same guest one of now; only pages that changed since [`Guest::take_dirty`] was last
+    /// called are looked at.
+    pub fn renew<G: Guest>(&mut self, guest: &mut G) {
+        for index in guest.take_dirty() {
+            let Some(place) = usize::try_from(index).ok().filter(|&place| place < guest.pages()) else { continue };
+            match (guest.page(place), self.pages.get_mut(&index)) {
+                (page, Some(kept)) => **kept = *page,
+                (&ZEROES, None) => (),
+                (page, None) => drop(self.pages.insert(index, Box::new(*page))),
+            }
+        }
+        (self.count, self.state) = (guest.count(), guest.save());
     }
 
     /// A new guest in this state.

@@ -83,6 +83,10 @@ impl Guest for Machine {
         self.set_ram_page(index, page);
     }
 
+    fn take_dirty(&mut self) -> Vec<u32> {
+        Machine::take_dirty(self)
+    }
+
     fn instruction_pointer(&self) -> u64 {
         self.cpu().state().rip
     }

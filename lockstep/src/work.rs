@@ -162,8 +162,8 @@ impl<G: Guest> Hands<G> {
             Work::Digest => Done::Digest(guest.digest()),
             Work::Copy => Done::Copied(Box::new(Image::of(guest)), guest.digest()),
             Work::Keep => {
-                self.kept = None;
-                self.kept = Some(Image::of(guest));
+                let empty = || Image { config: guest.config(), ..Image::default() };
+                self.kept.get_or_insert_with(empty).renew(guest);
                 Done::Finished
             }
             Work::SetPages(pages) => {

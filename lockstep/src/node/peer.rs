@@ -76,7 +76,8 @@ impl Primary {
 
     /// The copy is made: it goes out in pieces.
     pub fn share(&mut self, common: &mut Common, image: Image, digest: Digest) {
-        let Peer::Joining { sending, .. } = &mut self.peer else { return };
+        // Another standby may have come while the copy was made, and not have asked yet.
+        let Peer::Joining { asked: true, sending, .. } = &mut self.peer else { return };
         common.notice(Notice::Transferring { pages: image.pages.len() as u64 });
         let (began, first) = Sending::new(common.term, common.log.end(), image, digest, common.outputs.streams());
         *sending = Some(began);

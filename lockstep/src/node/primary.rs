@@ -13,6 +13,9 @@ use crate::work::{Done, Place, Work};
 use ftemu_cpu::Icount;
 use std::collections::VecDeque;
 
+/// The backup must have kept up for so long before the user is told that it does.
+const NEWS_NS: u64 = 2_000_000_000;
+
 #[derive(Debug)]
 pub(super) struct Primary {
     pub peer: Peer,
@@ -29,6 +32,8 @@ pub(super) struct Primary {
     flush_at: Option<u64>,
     rest_until: u64,
     slowed: bool,
+    /// When the lag was last above its limit.
+    lagged_at: u64,
     stalled: bool,
     /// A digest was taken at this count.
     digested: Option<Icount>,
@@ -65,6 +70,7 @@ impl Primary {
             flush_at: None,
             rest_until: 0,
             slowed: false,
+            lagged_at: 0,
             stalled: false,
             digested: None,
             losing: None,
@@ -293,10 +299,13 @@ impl Primary {
         let lag_ns = self.lag.lag_ns(common.now);
         let limit_ns = common.settings.lag_limit_ns;
         self.rest_until = common.now.saturating_add(rest_ns(lag_ns, limit_ns, ran_ns));
-        if lag_ns > limit_ns && !self.slowed {
-            self.slowed = true;
-            common.notice(Notice::Slowed { lag_ns });
-        } else if self.slowed && lag_ns < limit_ns / 2 {
+        if lag_ns > limit_ns {
+            self.lagged_at = common.now;
+            if !self.slowed {
+                self.slowed = true;
+                common.notice(Notice::Slowed { lag_ns });
+            }
+        } else if self.slowed && common.now.saturating_sub(self.lagged_at) > NEWS_NS {
             self.slowed = false;
             common.notice(Notice::FullSpeed);
         }

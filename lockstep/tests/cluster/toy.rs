@@ -199,6 +199,10 @@ impl Guest for Toy {
         self.ram[index] = *page;
     }
 
+    fn take_dirty(&mut self) -> Vec<u32> {
+        (0..PAGES as u32).collect()
+    }
+
     fn instruction_pointer(&self) -> u64 {
         self.registers[1]
     }
