@@ -201,7 +201,7 @@ fn unequal(
 }
 
 /// The instructions of a small case.
-fn mnemonics(case: &Case) -> String {
+pub(crate) fn mnemonics(case: &Case) -> String {
     let Some(program) = case.assemble() else { return String::new() };
     let mut decoder = Decoder::with_ip(64, &program.bytes, program.address, DecoderOptions::AMD);
     let names: Vec<String> = decoder.iter().take(6).map(|one| format!("{:?}", one.code())).collect();

@@ -76,6 +76,30 @@ pub struct Case {
     pub patches: Vec<Patch>,
     /// Offsets within the frames that are not compared: FIP, FDP and FOP as FXSAVE and FNSTENV store them.
     pub ignored: Vec<std::ops::Range<usize>>,
+    /// What a case about system state also starts from.
+    pub system: Option<SystemInputs>,
+}
+
+/// What only cases about system state set.
+#[derive(Clone, Debug)]
+pub struct SystemInputs {
+    /// Where it begins.
+    pub privilege: crate::engine::Privilege,
+    /// CR0.WP.
+    pub write_protect: bool,
+    /// EFER.NXE.
+    pub no_execute: bool,
+    /// Eight-byte words of guest-physical memory: table entries and descriptors.
+    pub stores: Vec<(u64, u64)>,
+}
+
+/// System state at the end of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SystemState {
+    /// Words of page tables and descriptor tables that differ from before the case: address and value.
+    pub words: Vec<(u64, u64)>,
+    /// ES CS SS DS FS GS.
+    pub selectors: [u16; 6],
 }
 
 /// An assembled program.
@@ -210,6 +234,8 @@ pub struct Outcome {
     pub lines: Vec<Line>,
     /// Completed instructions, where the subject counts.
     pub count: Option<u64>,
+    /// System state, where the subject has any.
+    pub system: Option<SystemState>,
 }
 
 /// Something that runs cases.

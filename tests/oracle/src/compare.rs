@@ -1,7 +1,7 @@
 //! What differs between two outcomes. Against the host nothing that an instruction leaves undefined is excused:
 //! the engine runs the host's own instructions. What is excused is here, with the reason.
 
-use crate::case::{Case, Line, Outcome};
+use crate::case::{Case, Line, Outcome, SystemState};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::ops::Range;
@@ -44,6 +44,8 @@ pub struct Excused {
     pub address: bool,
     /// MXCSR and the x87 status word.
     pub floating_status: bool,
+    /// All of the x87.
+    pub x87: bool,
     /// The x87 tag word and TOP.
     pub tags: bool,
     /// Memory.
@@ -55,6 +57,7 @@ pub struct Excused {
 /// All differences between two outcomes of a case, the exception first.
 pub fn differences(case: &Case, left: &Outcome, right: &Outcome, excused: Excused) -> Vec<Difference> {
     let mut found = Vec::new();
+    let ended_well = left.vector == 3 && right.vector == 3;
     let mut note = |what: String, left: u64, right: u64| {
         if left != right {
             found.push(Difference { what, left: format!("{left:016x}"), right: format!("{right:016x}") });
@@ -76,10 +79,17 @@ pub fn differences(case: &Case, left: &Outcome, right: &Outcome, excused: Excuse
     for number in 0..16 {
         note(register_name(number), left.registers.gpr[number], right.registers.gpr[number]);
     }
+    if right.system.is_some() {
+        note("fs base".into(), left.registers.fs_base, right.registers.fs_base);
+        note("gs base".into(), left.registers.gs_base, right.registers.gs_base);
+    }
     if let (Some(left), Some(right)) = (left.count, right.count) {
         note("count".into(), left, right);
     }
     floating_point(&left.registers.fx, &right.registers.fx, excused, &mut found);
+    if let (Some(left), Some(right)) = (&left.system, &right.system) {
+        system(left, right, ended_well, &mut found);
+    }
     if !excused.memory {
         memory(case, &left.lines, &right.lines, &mut found);
     }
@@ -107,13 +117,44 @@ fn floating_point(left: &[u8; 512], right: &[u8; 512], excused: Excused, found: 
                 note(format!("xmm{register}"), range.start + 16 * register..range.start + 16 * register + 16);
             }
         } else if !(excused.floating_status && matches!(name, "mxcsr" | "fsw")
-            || excused.tags && matches!(name, "ftw" | "fsw"))
+            || excused.tags && matches!(name, "ftw" | "fsw")
+            || excused.x87 && matches!(name, "fcw" | "ftw" | "fsw"))
         {
             note(name.into(), range);
         }
     }
-    for register in (0..8).filter(|_| !excused.tags) {
+    for register in (0..8).filter(|_| !excused.tags && !excused.x87) {
         note(format!("st{register}"), 32 + 16 * register..42 + 16 * register);
+    }
+}
+
+/// Selectors, descriptors and table entries. Where the case ended in a fault, accessed and dirty bits are left out: it is
+/// open whether a walk that fails sets them in the levels above, and in the first of two pages. Unicorn's RETF and IRET
+/// leave accessed bits of descriptors alone.
+fn system(left: &SystemState, right: &SystemState, ended_well: bool, found: &mut Vec<Difference>) {
+    for (number, name) in ["es", "cs", "ss", "ds", "fs", "gs"].into_iter().enumerate() {
+        let (left, right) = (left.selectors[number], right.selectors[number]);
+        if left != right {
+            found.push(Difference { what: name.into(), left: format!("{left:04x}"), right: format!("{right:04x}") });
+        }
+    }
+    let mut words: BTreeMap<u64, [Option<u64>; 2]> = BTreeMap::new();
+    for (side, state) in [left, right].into_iter().enumerate() {
+        for (address, value) in &state.words {
+            words.entry(*address).or_default()[side] = Some(*value);
+        }
+    }
+    for (address, sides) in words {
+        let mask = match address {
+            crate::guest::GDT.. if address < crate::guest::GDT + 0x1000 => !(1 << 40),
+            _ if ended_well => !0,
+            _ => !0x60,
+        };
+        let [left, right] = sides.map(|value| value.unwrap_or_else(|| crate::guest::initial_word(address)) & mask);
+        if left != right {
+            let what = format!("[{address:x}]");
+            found.push(Difference { what, left: format!("{left:016x}"), right: format!("{right:016x}") });
+        }
     }
 }
 
@@ -172,6 +213,13 @@ pub fn report(case: &Case, names: [&str; 2], differences: &[Difference]) -> Stri
         hex(&registers.fx[2..4]),
         registers.fx[4],
     );
+    if let Some(system) = &case.system {
+        text +=
+            &format!("  {:?}, WP {}, NXE {}\n", system.privilege, system.write_protect as u8, system.no_execute as u8);
+        for (address, value) in &system.stores {
+            text += &format!("  [{address:x}] holds {value:016x}\n");
+        }
+    }
     for patch in &case.patches {
         text += &format!("  frame+{:x} holds {}\n", patch.offset, hex(&patch.bytes));
     }

@@ -1,6 +1,6 @@
 //! The device under test: `ftemu_cpu` runs the case at CPL 3 until the handler of its first exception halts.
 
-use crate::case::{Case, Line, Outcome, Program, Subject};
+use crate::case::{Case, Line, Outcome, Program, Subject, SystemState};
 use crate::compare::IMAGES;
 use crate::guest::{self, FRAMES, SYSTEM, selector};
 use crate::layout::{CODE_FRAME, DATA_BYTES, PAGE};
@@ -90,7 +90,16 @@ impl Engine {
             memory.store(FRAMES + u64::from(patch.offset), &patch.bytes);
         }
         memory.store(FRAMES + (CODE_FRAME * PAGE + case.start) as u64, &program.bytes);
-        *self.cpu.state_mut() = initial_state(case, program, self.privilege);
+        let mut privilege = self.privilege;
+        if let Some(system) = &case.system {
+            for (address, value) in &system.stores {
+                memory.store(*address, &value.to_le_bytes());
+            }
+            privilege = system.privilege;
+            // WP and NXE may change without the CPU executing a MOV.
+            self.cpu.forget_derived();
+        }
+        *self.cpu.state_mut() = initial_state(case, program, privilege);
     }
 
     /// Runs until the handler halts; false if the case does not end.
@@ -143,8 +152,20 @@ impl Engine {
         lines
     }
 
+    /// System state of a case about it; the words it changed are put back.
+    fn take_system(&mut self) -> SystemState {
+        let words = guest::changed_words(|start| {
+            let memory = self.cpu.memory();
+            *memory.page(memory.page_of(start).expect("the tables are RAM"))
+        });
+        for (address, _) in &words {
+            self.cpu.memory_mut().store(*address, &guest::initial_word(*address).to_le_bytes());
+        }
+        SystemState { words, selectors: self.cpu.state().segments.map(|segment| segment.selector) }
+    }
+
     /// What the exception pushed, and the registers it left alone.
-    fn outcome(&self, count: u64, lines: Vec<Line>) -> Outcome {
+    fn outcome(&self, count: u64, lines: Vec<Line>, system: Option<SystemState>) -> Outcome {
         let state = self.cpu.state();
         let vector = (state.rip.wrapping_sub(SYSTEM + guest::HANDLERS) / 16) as u8;
         let has_error = matches!(vector, 8 | 10..=14 | 17);
@@ -164,6 +185,11 @@ impl Engine {
             gs_base: state.segments[segment::GS].base,
         };
         registers.gpr[gpr::RSP] = word(after + 3);
+        let system = system.map(|mut system| {
+            system.selectors[segment::CS] = word(after + 1) as u16;
+            system.selectors[segment::SS] = word(after + 4) as u16;
+            system
+        });
         Outcome {
             vector,
             error: if has_error { word(0) as u32 } else { 0 },
@@ -171,6 +197,7 @@ impl Engine {
             registers,
             lines,
             count: Some(count - 1),
+            system,
         }
     }
 }
@@ -185,7 +212,8 @@ impl Subject for Engine {
         let start = self.cpu.count().0;
         let halted = self.run_to_halt();
         let lines = self.take_lines(case);
-        halted.then(|| self.outcome(self.cpu.count().0 - start, lines))
+        let system = case.system.as_ref().map(|_| self.take_system());
+        halted.then(|| self.outcome(self.cpu.count().0 - start, lines, system))
     }
 }
 
@@ -204,12 +232,16 @@ fn initial_state(case: &Case, program: &Program, privilege: Privilege) -> State 
     state.segments[segment::FS].base = registers.fs_base;
     state.segments[segment::GS].base = registers.gs_base;
     state.tr = Segment { base: SYSTEM + guest::TSS, limit: 0x67, attributes: 0x8b, selector: selector::TASK };
-    state.gdtr = TableRegister { base: SYSTEM + guest::GDT, limit: 0x4f };
+    state.gdtr = TableRegister { base: SYSTEM + guest::GDT, limit: guest::GDT_LIMIT };
     state.idtr = TableRegister { base: SYSTEM + guest::IDT, limit: 0xfff };
     state.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
     state.cr3 = guest::TABLES;
     state.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
     state.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+    if let Some(system) = &case.system {
+        state.cr0 = if system.write_protect { state.cr0 } else { state.cr0 & !CR0_WP };
+        state.efer = if system.no_execute { state.efer } else { state.efer & !EFER_NXE };
+    }
     state.fx.0 = registers.fx;
     state.cpl = level;
     state

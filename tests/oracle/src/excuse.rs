@@ -20,6 +20,7 @@ const NOTHING: Excused = Excused {
     user: false,
     address: false,
     floating_status: false,
+    x87: false,
     tags: false,
     memory: false,
     vector: false,

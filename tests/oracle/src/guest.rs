@@ -19,6 +19,14 @@ pub const TSS: u64 = 0x1_a000;
 pub const STACK_END: u64 = 0x1_d000;
 /// Physical address of the handlers, 16 bytes each.
 pub const HANDLERS: u64 = 0x1_e000;
+/// Physical address of pages that cases about paging use for tables and data: three tables, two frames.
+pub const SPARE: u64 = 0x5_0000;
+/// Selector of the first of eight descriptors that cases choose.
+pub const DESCRIPTORS: u16 = 0x50;
+/// GDTR's limit.
+pub const GDT_LIMIT: u16 = 0x8f;
+/// Pages that are compared word by word after a case about system state: tables, descriptors, data.
+pub const SYSTEM_PAGES: [u64; 7] = [TABLES, GDT, SPARE, SPARE + 0x1000, SPARE + 0x2000, SPARE + 0x3000, SPARE + 0x4000];
 /// Physical address of the first frame of the layout.
 pub const FRAMES: u64 = 0x4_0000;
 
@@ -42,6 +50,32 @@ pub mod descriptor {
 
 /// Guest RAM before a case: tables, handlers, empty frames.
 pub fn memory() -> Vec<u8> {
+    MEMORY_IMAGE.clone()
+}
+
+/// Words of the system's pages that differ from a machine before any case.
+pub fn changed_words(mut page: impl FnMut(u64) -> [u8; PAGE]) -> Vec<(u64, u64)> {
+    let mut words = Vec::new();
+    for start in SYSTEM_PAGES {
+        let bytes = page(start);
+        for offset in (0..PAGE).step_by(8) {
+            let value = load(&bytes, offset as u64);
+            if value != load(&MEMORY_IMAGE, start + offset as u64) {
+                words.push((start + offset as u64, value));
+            }
+        }
+    }
+    words
+}
+
+/// The word at an address before any case.
+pub fn initial_word(address: u64) -> u64 {
+    load(&MEMORY_IMAGE, address)
+}
+
+static MEMORY_IMAGE: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(build);
+
+fn build() -> Vec<u8> {
     let mut memory = vec![0; MEMORY];
     let mut free = TABLES + PAGE as u64;
     for page in PAGES {
@@ -53,6 +87,7 @@ pub fn memory() -> Vec<u8> {
     }
     assert!(free <= GDT, "page tables have run into the GDT");
     segments(&mut memory);
+    memory[SPARE as usize + 0x3000..SPARE as usize + 0x5000].fill(0xcc);
     for vector in 0..256u64 {
         gate(&mut memory, vector);
         memory[(HANDLERS + 16 * vector) as usize] = 0xf4;
@@ -89,7 +124,7 @@ fn segments(memory: &mut [u8]) {
         store(memory, GDT + 8 * index, value);
     }
     let base = SYSTEM + TSS;
-    let low = 0x67 | (base & 0xff_ffff) << 16 | 0x8b << 40 | (base >> 24 & 0xff) << 56;
+    let low = 0x67 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
     store(memory, GDT + u64::from(selector::TASK), low);
     store(memory, GDT + u64::from(selector::TASK) + 8, base >> 32);
     store(memory, TSS + 4, SYSTEM + STACK_END);

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ftemu_oracle::campaign::Campaign;
+use ftemu_oracle::second::{Second, Subjects};
 use ftemu_oracle::{catalogue, generate};
 
 /// Random programs on the host's CPU and on the engine; prints a small reproducer for each that differs.
@@ -20,6 +21,9 @@ struct Arguments {
     /// Only this mnemonic, as iced-x86 spells it.
     #[arg(long)]
     only: Option<String>,
+    /// Against Unicorn instead of the host: `system` or `user` cases.
+    #[arg(long, value_parser = subjects)]
+    unicorn: Option<Subjects>,
     /// Only print the program of this seed.
     #[arg(long)]
     show: Option<u64>,
@@ -35,6 +39,9 @@ fn main() -> Result<()> {
         print!("{}", generate::case(seed, 0, only).listing());
         return Ok(());
     }
+    if let Some(subjects) = arguments.unicorn {
+        return second(&arguments, subjects);
+    }
     let mut campaign = Campaign::new(arguments.seed)?;
     campaign.only = only;
     campaign.patience = arguments.patience;
@@ -49,5 +56,25 @@ fn main() -> Result<()> {
         println!("\n{count} x {kind}\n{text}");
     }
     ensure!(campaign.statistics.failures.is_empty(), "{} kinds of case differ", campaign.statistics.failures.len());
+    Ok(())
+}
+
+fn subjects(name: &str) -> Result<Subjects, String> {
+    match name {
+        "system" => Ok(Subjects::System),
+        "user" => Ok(Subjects::User),
+        _ => Err("system or user".into()),
+    }
+}
+
+/// Engine against Unicorn.
+fn second(arguments: &Arguments, subjects: Subjects) -> Result<()> {
+    let mut second = Second::new()?;
+    second.run(subjects, arguments.seed, arguments.cases, arguments.patience);
+    println!("seed {}: {second}", arguments.seed);
+    for (kind, (count, text)) in &second.failures {
+        println!("\n{count} x {kind}\n{text}");
+    }
+    ensure!(second.failures.is_empty(), "{} kinds of case differ", second.failures.len());
     Ok(())
 }

@@ -42,6 +42,7 @@ impl Builder {
             image: image % IMAGES,
             patches: Vec::new(),
             ignored: Vec::new(),
+            system: None,
         };
         Builder { random, case, fixed: 1 << 4, written: 0, only: None, information: InstructionInfoFactory::new() }
     }

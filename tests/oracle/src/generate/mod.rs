@@ -4,6 +4,7 @@
 mod builder;
 mod instruction;
 mod memory;
+pub mod system;
 
 use crate::case::{Case, Item};
 use crate::layout::PAGE;

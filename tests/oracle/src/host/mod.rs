@@ -187,6 +187,7 @@ impl Slot {
             registers: self.result,
             lines: self.lines[..self.line_count as usize].to_vec(),
             count: None,
+            system: None,
         })
     }
 }
