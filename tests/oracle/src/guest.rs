@@ -32,6 +32,7 @@ pub const FRAMES: u64 = 0x4_0000;
 
 /// Selectors, as Linux has them: a program sees those of CS and SS.
 pub mod selector {
+    #![allow(missing_docs)]
     pub const KERNEL_CODE: u16 = 0x10;
     pub const KERNEL_DATA: u16 = 0x18;
     pub const USER_DATA: u16 = 0x2b;
@@ -41,6 +42,7 @@ pub mod selector {
 
 /// Descriptors in 64-bit form.
 pub mod descriptor {
+    #![allow(missing_docs)]
     pub const KERNEL_CODE: u64 = 0x00af_9b00_0000_ffff;
     pub const KERNEL_DATA: u64 = 0x00cf_9300_0000_ffff;
     pub const USER_CODE_32: u64 = 0x00cf_fb00_0000_ffff;

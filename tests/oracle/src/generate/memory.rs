@@ -19,7 +19,7 @@ pub fn target(builder: &mut Builder, size: u64) -> u64 {
         67..=78 => inside,
         79..=84 => across(1 + random.bits() % 2, back.min(size - 1)),
         85..=88 => across(random.bits() % 9, back),
-        89..=90 => DATA + 3 * page + (random.bits() % (page - 64) & !15),
+        89..=90 => DATA + 3 * page + ((random.bits() % (page - 64)) & !15),
         91..=93 => DATA + 5 * page + random.bits() % (page - 64),
         94..=95 => 0x8000_0000_0000 + (random.bits() & 0xffff_ffff),
         96 => 0xffff_8000_0000_0000 | random.bits() & 0x3fff_ffff_fff0,

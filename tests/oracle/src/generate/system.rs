@@ -203,7 +203,7 @@ fn selector(builder: &mut Builder) -> u16 {
         2 => random.pick(&[0x10, 0x18, 0x28, 0x30, 0x40]) | level,
         3 => random.bits() as u16 & 0x1f8 | level,
         4 => random.bits() as u16 & 0x7f | 4,
-        _ => DESCRIPTORS + 8 * random.below(8) as u16 | level,
+        _ => (DESCRIPTORS + 8 * random.below(8) as u16) | level,
     }
 }
 
