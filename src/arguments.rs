@@ -33,6 +33,8 @@ A pair in four steps (here both servers are this machine; ftemu COMMAND --help t
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the whole story on this machine: a guest, a pair, a death, and every line checked.
+    Demo(crate::demo::DemoArguments),
     /// Run a guest, protected by a standby or alone.
     Run(RunArguments),
     /// Wait for a guest and follow it; take over when its server dies.

@@ -6,6 +6,7 @@
 mod arbiter;
 mod arguments;
 mod console;
+mod demo;
 mod edge;
 mod guest;
 mod host;
@@ -29,6 +30,7 @@ use arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::demo(&arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Standby(arguments) => standby::standby(arguments),
         Command::Console(arguments) => console::client::console(&arguments),

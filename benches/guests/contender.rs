@@ -117,7 +117,7 @@ fn ftemu(stage: &Stage) -> Command {
     if let Some(initrd) = &stage.guest.initrd {
         command.arg("--initrd").arg(initrd);
     }
-    command.args(["--append", &stage.command_line, "--memory", &MEMORY_MIB.to_string()]);
+    command.args(["--append", &stage.command_line, "--memory", &format!("{MEMORY_MIB}M")]);
     command
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use ftemu_images::Chain;
+use serde_json::{Value, json};
 
 use super::Victim;
 use super::journal::{Event, Journal};
@@ -67,6 +68,19 @@ impl Figures {
             standby_rate: standby.as_ref().and_then(|stretch| stretch.per_second("count")),
             link_mbits: primary.as_ref().and_then(Stretch::link_mbits),
             log_bytes: primary.as_ref().and_then(Stretch::log_bytes_per_1000),
+        })
+    }
+}
+
+impl Figures {
+    /// The same for programs.
+    pub(super) fn json(&self) -> Value {
+        let Self { lines, detection, lag, failover, usual_gap, primary_rate, standby_rate, link_mbits, log_bytes } =
+            self;
+        json!({
+            "lines": lines, "detection_ms": detection, "lag_ms": lag, "failover_ms": failover, "usual_pause_ms": usual_gap,
+            "primary_instructions_per_second": primary_rate, "standby_instructions_per_second": standby_rate,
+            "link_mbits": link_mbits, "log_bytes_per_1000_instructions": log_bytes,
         })
     }
 }

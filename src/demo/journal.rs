@@ -19,6 +19,11 @@ impl Event {
         self.0.get(field)?.as_u64()
     }
 
+    /// A text of the event; none if it has no such field.
+    pub(super) fn text(&self, field: &str) -> Option<String> {
+        Some(self.0.get(field)?.as_str()?.to_owned())
+    }
+
     /// When it was written, in nanoseconds of Unix time.
     pub(super) fn time_ns(&self) -> u64 {
         self.number("time_ns").unwrap_or(0)

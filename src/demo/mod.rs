@@ -12,6 +12,9 @@ mod random;
 mod round;
 mod watch;
 
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -44,6 +47,9 @@ pub struct DemoArguments {
     /// How many lines the guest prints.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(10..))]
     lines: u64,
+    /// Also write each round's figures as a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    figures: Option<PathBuf>,
     /// Do not show the guest's console.
     #[arg(long)]
     quiet: bool,
@@ -88,6 +94,10 @@ pub fn demo(arguments: &DemoArguments) -> Result<ExitCode> {
     let seed = arguments.seed.unwrap_or_else(Random::seed_from_clock);
     let mut random = Random::new(seed);
     let mut summary = Summary::default();
+    let mut file = match &arguments.figures {
+        Some(path) => Some(File::create(path).with_context(|| format!("cannot write {}", path.display()))?),
+        None => None,
+    };
     println!("ftemu demo: seed {seed}");
     for number in 1..=arguments.rounds {
         let guest_seed = random.below(1 << 31);
@@ -98,6 +108,9 @@ pub fn demo(arguments: &DemoArguments) -> Result<ExitCode> {
             .and_then(Round::play)
             .with_context(|| format!("round {number} of {} (seed {seed}) did not hold", arguments.rounds))?;
         print!("{figures}");
+        if let Some(file) = &mut file {
+            writeln!(file, "{}", figures.json()).context("writing the figures")?;
+        }
         summary.add(figures);
     }
     print!("{summary}");

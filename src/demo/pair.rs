@@ -1,7 +1,6 @@
 //! Two servers: two processes of this program with identities made for the occasion, talking QUIC on loopback.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often something is looked at that tells nobody when it changes.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// A port that the system chooses; the side tells which.
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// The two servers.
 pub(super) struct Pair {
     pub(super) primary: Side,
@@ -28,55 +30,41 @@ impl Pair {
     /// Starts the standby, and when it listens, the primary with the guest.
     pub(super) fn start(staged: &Staged, arbiter: bool) -> Result<Self> {
         let folder = staged.folder();
-        let [link, first, second] = free_addresses()?;
         let (primary, standby) = (folder.join("primary"), folder.join("standby"));
         trust_each_other(&primary, &standby)?;
         let arbiter = arbiter.then(|| format!("file:{}", folder.join("arbiter").display()));
 
-        let mut command = side_command("standby", &standby, second, arbiter.as_deref())?;
-        command.args(["--once", "--listen", &link.to_string()]);
-        let mut standby = Side::start("standby", command, &standby, second)?;
-        standby.wait_until_it_listens()?;
+        let mut command = side_command("standby", &standby, arbiter.as_deref())?;
+        command.args(["--once", "--listen", ANY_PORT]);
+        let mut standby = Side::start("standby", command, &standby)?;
+        let link = standby.address("listening")?;
 
-        let mut command = side_command("run", &primary, first, arbiter.as_deref())?;
-        command.args(["--no-stdio", "--peer", &link.to_string()]).arg("--kernel").arg(&staged.files.kernel);
+        let mut command = side_command("run", &primary, arbiter.as_deref())?;
+        command.args(["--no-stdio", "--peer", &link]).arg("--kernel").arg(&staged.files.kernel);
         if let Some(initrd) = &staged.files.initrd {
             command.arg("--initrd").arg(initrd);
         }
         command.args(["--append", &staged.guest.command_line]);
-        let primary = Side::start("primary", command, &primary, first)?;
+        let primary = Side::start("primary", command, &primary)?;
         Ok(Self { primary, standby })
     }
 
     /// What `ftemu console` is told: both consoles.
-    pub(super) fn consoles(&self) -> String {
-        format!("{},{}", self.primary.console, self.standby.console)
+    pub(super) fn consoles(&mut self) -> Result<String> {
+        Ok(format!("{},{}", self.primary.address("console")?, self.standby.address("console")?))
     }
 }
 
 /// This program, to be run again as one side.
-fn side_command(name: &str, folder: &Path, console: SocketAddr, arbiter: Option<&str>) -> Result<Command> {
+fn side_command(name: &str, folder: &Path, arbiter: Option<&str>) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("finding this program")?);
     command.arg(name).arg("--identity").arg(folder);
-    command.args(["--console-listen", &console.to_string(), "--status-interval", "100ms"]);
+    command.args(["--console-listen", ANY_PORT, "--status-interval", "100ms"]);
     command.arg("--events").arg(folder.join("events"));
     if let Some(arbiter) = arbiter {
         command.args(["--arbiter", arbiter]);
     }
     Ok(command)
-}
-
-/// Addresses on loopback that nobody uses, neither by TCP nor by UDP.
-fn free_addresses() -> Result<[SocketAddr; 3]> {
-    let mut held = Vec::new();
-    while held.len() < 3 {
-        let stream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-        let address = stream.local_addr()?;
-        if let Ok(datagram) = UdpSocket::bind(address) {
-            held.push((address, stream, datagram));
-        }
-    }
-    Ok([held[0].0, held[1].0, held[2].0])
 }
 
 /// Makes an identity in each folder and puts its key into the other's trust file.
@@ -93,30 +81,32 @@ fn trust_each_other(one: &Path, other: &Path) -> Result<()> {
 pub(super) struct Side {
     name: &'static str,
     child: Child,
-    console: SocketAddr,
     folder: PathBuf,
     pub(super) journal: Journal,
 }
 
 impl Side {
-    fn start(name: &'static str, mut command: Command, folder: &Path, console: SocketAddr) -> Result<Self> {
+    fn start(name: &'static str, mut command: Command, folder: &Path) -> Result<Self> {
         let complaints = File::create(folder.join("stderr")).context("making a file for messages")?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);
         let child = command.spawn().with_context(|| format!("starting the {name}"))?;
         let journal = Journal::new(folder.join("events"));
-        Ok(Self { name, child, console, folder: folder.to_owned(), journal })
+        Ok(Self { name, child, folder: folder.to_owned(), journal })
     }
 
-    fn wait_until_it_listens(&mut self) -> Result<()> {
+    /// The address in the first event of a name, once the side has told it.
+    fn address(&mut self, event: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
-        while self.journal.first("listening").is_none() {
+        loop {
+            if let Some(address) = self.journal.first(event).and_then(|event| event.text("address")) {
+                return Ok(address);
+            }
             self.must_run()?;
             if Instant::now() > deadline {
-                bail!("the {} does not listen:\n{}", self.name, self.complaints());
+                bail!("the {} tells no `{event}`:\n{}", self.name, self.complaints());
             }
             std::thread::sleep(LOOK);
         }
-        Ok(())
     }
 
     /// An error with its last words if the process has ended.

@@ -14,7 +14,7 @@ impl Random {
     /// A seed that differs from run to run, short enough to type.
     pub(super) fn seed_from_clock() -> u64 {
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::from(elapsed.subsec_nanos() / 1000)
+        u64::from(elapsed.subsec_micros())
     }
 
     /// A number below a bound that is not zero.

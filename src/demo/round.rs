@@ -68,8 +68,8 @@ impl Round {
     /// Starts the pair and attaches to its console.
     pub(super) fn new(staged: &Staged, plan: Plan, show: bool) -> Result<Self> {
         // Death by SIGSTOP is silence, and after silence only an arbiter's word lets a side go on.
-        let pair = Pair::start(staged, plan.silence)?;
-        let watch = Watch::start(&pair.consoles())?;
+        let mut pair = Pair::start(staged, plan.silence)?;
+        let watch = Watch::start(&pair.consoles()?)?;
         Ok(Self { plan, pair, watch, chain: staged.chain(), show, seen: 0, struck: None, times: Vec::new() })
     }
 
