@@ -1,14 +1,14 @@
 //! `ftemu replay`: runs a recorded guest again and compares every digest on the way.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use ftemu_cpu::Icount;
 use ftemu_devices::Machine;
-use ftemu_lockstep::{Entry, Head, Image, Output, Record, RecordReader, Replay, ReplayError};
+use ftemu_lockstep::{Entry, FileError, Head, Image, Output, Record, RecordReader, Replay, ReplayError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::arguments::ReplayArguments;
@@ -17,6 +17,8 @@ use crate::host;
 
 /// Bytes read from the record at a time, after decompression.
 const PIECE_BYTES: usize = 256 << 10;
+/// What a zstd frame begins with (RFC 8878 section 3.1.1).
+const ZSTD_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 /// Instructions between two things that happen at random, at most.
 const RANDOM_STRETCH: u64 = 20_000_000;
 /// Instructions in a random slice, at most.
@@ -65,7 +67,13 @@ struct Records {
 
 impl Records {
     fn open(arguments: &ReplayArguments) -> Result<Self> {
-        let file = File::open(&arguments.record)?;
+        let mut file = File::open(&arguments.record)?;
+        let mut magic = Vec::new();
+        file.by_ref().take(4).read_to_end(&mut magic)?;
+        if magic != ZSTD_MAGIC {
+            return Err(FileError::NotARecord.into());
+        }
+        file.rewind()?;
         let progress = progress(file.metadata()?.len());
         let source = Box::new(zstd::Decoder::new(progress.wrap_read(file))?);
         Ok(Self { source, reader: RecordReader::new(), trouble: None, ended: false, progress })
