@@ -17,6 +17,9 @@ struct Substitute {
     written: bool,
 }
 
+/// Host RSI, lent for one instruction next to a high byte.
+const BORROWED: u8 = 6;
+
 /// How one instruction's registers are mapped.
 #[derive(Default)]
 struct Mapping {
@@ -204,10 +207,10 @@ impl Builder<'_> {
         if memory.is_some() && mapping.high_byte {
             // No REX: the address goes to a register that needs none.
             if mapping.count_register {
-                self.store(6, displacement_of_temporary());
-                self.lea(6, Some(host::R10), Some((host::R13, 1)), 0, true);
-                place = (6, None);
-                borrowed = Some(6);
+                self.store(BORROWED, displacement_of_temporary());
+                self.lea(BORROWED, Some(host::R10), Some((host::R13, 1)), 0, true);
+                place = (BORROWED, None);
+                borrowed = Some(BORROWED);
             } else {
                 self.lea(host::RCX, Some(host::R10), Some((host::R13, 1)), 0, true);
                 place = (host::RCX, None);
@@ -215,14 +218,15 @@ impl Builder<'_> {
         } else if memory.is_some() && takes_r13 {
             self.lea(host::R10, Some(host::R10), Some((host::R13, 1)), 0, true);
             place = (host::R10, None);
+        } else if mapping.substitutes.iter().any(|substitute| substitute.scratch == BORROWED) {
+            self.store(BORROWED, displacement_of_temporary());
+            borrowed = Some(BORROWED);
         }
         if mapping.count_register {
             self.copy(host::RCX, host::R11);
         }
         for substitute in &mapping.substitutes {
-            if !(mapping.high_byte && mapping.count_register) {
-                self.load_guest(substitute.scratch, substitute.guest);
-            }
+            self.load_guest(substitute.scratch, substitute.guest);
         }
         let changed = rewrite(instruction, mapping, memory.map(|()| place));
         self.instruction(&changed);
@@ -279,6 +283,10 @@ fn map_registers(instruction: &Instruction, info: &InstructionInfo, scratch: &[u
         }
         match mapping.substitutes.iter_mut().find(|known| known.guest == guest) {
             Some(known) => known.written |= written,
+            // CH in host CH leaves no scratch register that needs no REX.
+            None if mapping.high_byte && busy => {
+                mapping.substitutes.push(Substitute { guest, scratch: BORROWED, written });
+            }
             None => {
                 let scratch = free.next().expect("no instruction names more registers than there are scratch ones");
                 mapping.substitutes.push(Substitute { guest, scratch, written });

@@ -3,7 +3,7 @@
 
 use crate::case::{Outcome, Program};
 use crate::compare::Excused;
-use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 
 /// One excuse: instructions, the vector they ended with on the host, what may differ.
 struct Excuse {
@@ -66,11 +66,22 @@ const EXCUSES: &[Excuse] = &[
     },
 ];
 
+/// Whether the engine refuses an MXCSR that the host takes: bit 17, misaligned mode, is not in the guest's model.
+pub fn refuses_mxcsr(program: &Program, engine: &Outcome) -> bool {
+    let loads = [Mnemonic::Ldmxcsr, Mnemonic::Fxrstor, Mnemonic::Fxrstor64];
+    engine.vector == 13 && instruction_at(program, engine).is_some_and(|one| loads.contains(&one.mnemonic()))
+}
+
+/// The instruction at which a run ended.
+fn instruction_at(program: &Program, outcome: &Outcome) -> Option<Instruction> {
+    let offset = outcome.registers.rip.wrapping_sub(program.address) as usize;
+    let bytes = program.bytes.get(offset..)?;
+    Some(Decoder::with_ip(64, bytes, outcome.registers.rip, DecoderOptions::AMD).decode())
+}
+
 /// What may differ from this outcome of the host.
 pub fn excuse(program: &Program, host: &Outcome) -> Excused {
-    let offset = host.registers.rip.wrapping_sub(program.address) as usize;
-    let Some(bytes) = program.bytes.get(offset..) else { return NOTHING };
-    let instruction = Decoder::with_ip(64, bytes, host.registers.rip, DecoderOptions::AMD).decode();
+    let Some(instruction) = instruction_at(program, host) else { return NOTHING };
     EXCUSES
         .iter()
         .find(|excuse| excuse.mnemonics.contains(&instruction.mnemonic()) && excuse.vectors.contains(&host.vector))

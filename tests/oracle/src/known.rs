@@ -148,6 +148,14 @@ pub const KNOWN: &[Known] = &[
         reason: "ENTER with 66h writes all of RBP",
         applies: |facts| facts.any(|one| one.code() == iced_x86::Code::Enterw_imm16_imm8),
     },
+    Known {
+        reason: "CMPS reads its destination first",
+        applies: |facts| facts.engine.vector != 3 && is_compare_string(&facts.last),
+    },
+    Known {
+        reason: "RCL and RCR of no whole rotation set OF",
+        applies: |facts| facts.names(&[Mnemonic::Rcl, Mnemonic::Rcr]),
+    },
     Known { reason: "CLFLUSH never faults", applies: |facts| facts.names(&[Mnemonic::Clflush]) },
     Known {
         reason: "LOCK NEG sets wrong flags",
@@ -176,7 +184,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         reason: "ENTER, CALL and far pointers store before every check is done",
         applies: |facts| {
-            facts.engine.vector == 14 && facts.last_is(&[Mnemonic::Enter, Mnemonic::Call, Mnemonic::Maskmovdqu])
+            facts.engine.vector != 3 && facts.last_is(&[Mnemonic::Enter, Mnemonic::Call, Mnemonic::Maskmovdqu])
         },
     },
     Known {
@@ -259,6 +267,11 @@ fn is_x87(instruction: &Instruction) -> bool {
 fn is_sse(instruction: &Instruction) -> bool {
     use CpuidFeature::{SSE, SSE2, SSE3, SSE4_1, SSE4_2, SSSE3};
     instruction.cpuid_features().iter().any(|one| matches!(one, SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2))
+}
+
+fn is_compare_string(instruction: &Instruction) -> bool {
+    let compares = [Mnemonic::Cmpsb, Mnemonic::Cmpsw, Mnemonic::Cmpsd, Mnemonic::Cmpsq];
+    instruction.is_string_instruction() && compares.contains(&instruction.mnemonic())
 }
 
 /// Whether an item is an instruction with a superfluous prefix.

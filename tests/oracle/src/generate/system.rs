@@ -153,11 +153,11 @@ fn change(builder: &mut Builder, place: u64, value: u64) -> Result<(), IcedError
 /// Random descriptors in the spare slots of the GDT, then a few instructions that use selectors.
 fn segments(builder: &mut Builder, inputs: &mut SystemInputs) -> Result<(), IcedError> {
     for slot in 0..8 {
-        let mut value = descriptor(builder);
-        if slot == 7 {
+        let value = match descriptor(builder) {
             // A system descriptor would reach beyond the limit.
-            value |= 1 << 44;
-        }
+            value if slot == 7 && value & 1 << 44 == 0 => guest::descriptor::USER_DATA,
+            value => value,
+        };
         inputs.stores.push((guest::GDT + u64::from(DESCRIPTORS) + 8 * slot, value));
     }
     for _ in 0..1 + builder.random.below(3) {
