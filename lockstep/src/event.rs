@@ -11,7 +11,7 @@ use ftemu_cpu::Icount;
 pub enum Event {
     /// For the guest. A side that is not live drops it: clients talk to the live side.
     Input(Input),
-    /// A connection to the peer stands. Numbers are the edge's and rise; a newer one replaces an older.
+    /// A connection to the peer stands. Numbers are the edge's, from 1, and rise; a newer one replaces an older.
     LinkUp {
         /// Its number.
         link: u64,

@@ -25,6 +25,8 @@ pub(super) struct Common {
     pub outputs: Outputs,
     pub actions: VecDeque<Action>,
     pub link: Option<Link>,
+    /// The highest number of a connection so far.
+    pub last_link: u64,
     /// When the peer was last heard; counts while there is one to hear.
     pub heard_ns: u64,
     /// The user was told that it is silent.
@@ -90,6 +92,7 @@ impl Common {
             outputs,
             actions: VecDeque::new(),
             link: None,
+            last_link: 0,
             heard_ns: now,
             silent: false,
             guest: GuestView::default(),

@@ -18,6 +18,10 @@ pub(super) struct Greeting {
 
 impl Node {
     pub(super) fn link_up(&mut self, number: u64) {
+        if number <= self.common.last_link {
+            return;
+        }
+        self.common.last_link = number;
         if self.common.link.is_some() {
             self.link_lost();
             self.common.disconnect();

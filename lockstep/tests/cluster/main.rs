@@ -11,5 +11,6 @@ mod life;
 mod link;
 mod process;
 mod random;
+mod scenes;
 mod toy;
 mod world;

@@ -8,6 +8,11 @@ use ftemu_lockstep::{Emitted, Guest, GuestError, Input, Output, Ran};
 
 const PAGES: usize = 4;
 
+/// In a seed: the guest sleeps most of the time.
+pub const SLEEPY: u64 = 1 << 62;
+/// In a seed: the guest has a cache that, while warm, spoils the instruction at count 1234.
+pub const LEAKY: u64 = 1 << 63;
+
 /// The guest.
 #[derive(Clone, Debug)]
 pub struct Toy {
@@ -42,7 +47,7 @@ impl Toy {
             ram: vec![[0; 4096]; PAGES],
             outputs: Vec::new(),
             faulty_at: None,
-            leaky: seed >> 63 == 1,
+            leaky: seed & LEAKY != 0,
         }
     }
 
@@ -71,6 +76,7 @@ impl Toy {
                 let bytes = vec![b'a' + (mix(c ^ d) % 26) as u8];
                 self.send(Output::Serial { port: u8::from(a & 0xff == 0), bytes });
             }
+            153.. if self.seed & SLEEPY != 0 => self.halted = Some(self.now_ns() + (a & 0xff) * 1_000_000),
             152 => self.halted = Some(self.now_ns() + (a & 0x3ff) * 100_000),
             _ => (),
         }

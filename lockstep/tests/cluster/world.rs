@@ -83,6 +83,10 @@ pub struct World {
     /// A difference between the guests is what is being tested.
     pub differing: bool,
     pub reports: Vec<Report>,
+    pub sent_messages: u64,
+    pub sent_bytes: u64,
+    /// All that was sent, if it is wanted.
+    pub tapped: Option<Vec<Vec<u8>>>,
 }
 
 impl World {
@@ -111,6 +115,9 @@ impl World {
             trace: Vec::new(),
             differing: false,
             reports: Vec::new(),
+            sent_messages: 0,
+            sent_bytes: 0,
+            tapped: None,
         };
         for (time, happening) in [
             (0, Happening::Wake(0)),
@@ -343,6 +350,9 @@ impl World {
             return;
         };
         let Some(to) = connection.other(from) else { return };
+        self.sent_messages += 1;
+        self.sent_bytes += bytes.len() as u64;
+        self.tapped.iter_mut().for_each(|tapped| tapped.push(bytes.clone()));
         let forged = match self.plan.canary {
             Some(Canary::ForgedAcknowledgements) => forged_acknowledgement(&bytes),
             _ => None,
@@ -369,8 +379,11 @@ impl World {
             return;
         };
         let (link, other) = (connection.number, connection.other(number));
-        let dead = self.processes[number].dead;
-        // What is under way from a dead process may still arrive; a closed connection carries nothing.
+        let process = &self.processes[number];
+        let parted = matches!(process.finished, Some(Finish::Stopped | Finish::PoweredOff | Finish::Diverged));
+        // What is under way from a dead process, or from one that said goodbye, may still arrive; a connection that
+        // was closed carries nothing.
+        let dead = process.dead || parted;
         connection.broken = !dead;
         if dead {
             self.connection = None;

@@ -1,0 +1,142 @@
+//! Single scenes: a handshake that fails, a guest that switches itself off, a side that is stopped, a peer that talks
+//! nonsense, a guest that sleeps.
+
+use crate::process::{MILLISECOND, Process, identity, settings};
+use crate::random::Random;
+use crate::toy::{SLEEPY, Toy};
+use crate::world::{Happening, Plan, World};
+use ftemu_lockstep::event::Finish;
+use ftemu_lockstep::{Action, Event, Identity, Input, Mismatch, Node, Notice, Place, State};
+
+const SECOND: u64 = 1000 * MILLISECOND;
+
+fn peaceful(seed: u64) -> World {
+    World::new(Plan { seed, arbiter: true, chaos_ns: 0, calm_ns: 0, canary: None })
+}
+
+#[test]
+fn unlike_servers_do_not_pair_and_both_say_why() {
+    let other = Identity { cpu_family: 6, ..identity() };
+    let mut nodes = [
+        Node::primary(settings(true), identity(), 1, 0, Place::of(&Toy::new(1))),
+        Node::standby(settings(true), other, 2, 0),
+    ];
+    let mut notices = [Vec::new(), Vec::new()];
+    let mut disconnected = false;
+    nodes.iter_mut().for_each(|node| node.handle(0, Event::LinkUp { link: 1 }));
+    for _ in 0..10 {
+        for side in [0, 1] {
+            while let Some(action) = nodes[side].poll() {
+                match action {
+                    Action::Send { link, bytes, .. } => nodes[1 - side].handle(0, Event::Received { link, bytes }),
+                    Action::Notice(notice) => notices[side].push(notice),
+                    Action::Disconnect { link: 1 } => disconnected = true,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    for notices in notices {
+        assert!(notices.iter().any(|notice| matches!(notice, Notice::Unlike(Mismatch::Cpu { .. }))), "{notices:?}");
+    }
+    assert!(disconnected);
+    assert_eq!(nodes[0].status().state, State::Alone);
+    assert_eq!(nodes[1].status().state, State::Waiting);
+}
+
+#[test]
+fn a_guest_that_switches_itself_off_ends_both_sides() {
+    for seed in 0..20 {
+        let mut world = peaceful(seed);
+        world.live_until(SECOND).unwrap();
+        world.at(SECOND, Happening::Tell(0, Event::Input(Input::PowerButton)));
+        world.live_until(SECOND + 200 * MILLISECOND).unwrap();
+        for process in &world.processes[..2] {
+            assert_eq!(process.finished, Some(Finish::PoweredOff), "seed {seed}");
+        }
+        assert_eq!(world.checker.powered_off, 1);
+        let history = world.history(1);
+        world.checker.reference(seed, &history, ftemu_cpu::Icount(0), false).unwrap();
+    }
+}
+
+#[test]
+fn a_primary_that_is_stopped_leaves_the_guest_to_its_standby() {
+    let mut world = peaceful(7);
+    world.live_until(SECOND).unwrap();
+    world.at(SECOND, Happening::Tell(0, Event::Stop));
+    world.live_until(SECOND + 100 * MILLISECOND).unwrap();
+    assert_eq!(world.processes[0].finished, Some(Finish::Stopped));
+    let status = world.processes[1].driver.node.status();
+    assert!(status.live && status.term == 1, "{status:?}");
+    world.live_until(2 * SECOND).unwrap();
+    assert!(world.processes[1].driver.node.status().protected, "the stopped side came back as the standby");
+}
+
+#[test]
+fn a_standby_that_is_stopped_leaves_the_guest_unharmed() {
+    let mut world = peaceful(8);
+    world.live_until(SECOND).unwrap();
+    let shown = world.checker.stream.len();
+    world.at(SECOND, Happening::Tell(1, Event::Stop));
+    world.live_until(SECOND + 100 * MILLISECOND).unwrap();
+    assert!(world.processes[0].driver.node.status().live);
+    assert!(world.checker.stream.len() > shown);
+}
+
+/// Messages that went over a link, to be thrown at nodes again, altered.
+fn messages(seed: u64) -> Vec<Vec<u8>> {
+    let mut world = peaceful(seed);
+    world.tapped = Some(Vec::new());
+    world.live_until(300 * MILLISECOND).unwrap();
+    world.tapped.unwrap_or_default()
+}
+
+#[test]
+fn nonsense_from_a_peer_never_panics_and_never_stops_a_lone_guest() {
+    let said = messages(11);
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let toy = Toy::new(seed);
+        let mut processes = [
+            Process::primary(0, 1, settings(seed % 2 == 0), 0, toy),
+            Process::standby(1, 2, settings(seed % 2 == 0), 0),
+        ];
+        for (side, process) in processes.iter_mut().enumerate() {
+            let mut now = 0;
+            for link in 1..8 {
+                process.driver.handle(now, Event::LinkUp { link });
+                for _ in 0..30 {
+                    now += random.between(0, 3 * MILLISECOND);
+                    let mut bytes = said[random.between(0, said.len() as u64) as usize].clone();
+                    if random.percent(60) && !bytes.is_empty() {
+                        let place = random.between(0, bytes.len() as u64) as usize;
+                        bytes[place] ^= 1 << random.between(0, 8);
+                        bytes.truncate(random.between(1, bytes.len() as u64 + 1) as usize);
+                    }
+                    process.driver.handle(now, Event::Received { link, bytes });
+                    if let ftemu_lockstep::Step::Worked(done) = process.driver.step(now) {
+                        process.driver.finish(now, done);
+                    }
+                    while process.driver.poll().is_some() {}
+                }
+            }
+            let state = process.state();
+            assert!(side == 1 || state != State::Waiting, "{state:?}");
+        }
+    }
+}
+
+#[test]
+fn the_link_of_a_sleeping_guest_is_nearly_idle() {
+    let mut world = peaceful(3 | SLEEPY);
+    world.live_until(SECOND).unwrap();
+    assert!(world.processes[0].driver.node.status().protected);
+    let before = (world.sent_messages, world.sent_bytes);
+    world.live_until(11 * SECOND).unwrap();
+    let (messages, bytes) = (world.sent_messages - before.0, world.sent_bytes - before.1);
+    // What UDP, QUIC and TLS add to a message that travels alone.
+    let bits_per_second = (bytes + messages * 75) * 8 / 10;
+    println!("{messages} messages, {bytes} bytes: {bits_per_second} bit/s in both directions together");
+    assert!(bits_per_second < 100_000, "{bits_per_second} bit/s");
+}
