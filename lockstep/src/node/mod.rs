@@ -6,6 +6,7 @@
 mod common;
 mod follow;
 mod greet;
+mod pace;
 mod peer;
 mod primary;
 mod standby;

@@ -16,7 +16,7 @@ pub(super) enum Peer {
     /// Nobody: outputs leave at once.
     None,
     /// It is being given the guest, once it has asked; outputs leave at once.
-    Joining { incarnation: u64, asked: bool, sending: Option<Sending> },
+    Joining { incarnation: u64, asked: bool, sending: Option<Box<Sending>> },
     /// It has the guest: outputs wait for it. `index` is that of the record that says so; when that is acknowledged
     /// the guest is protected.
     Paired { incarnation: u64, index: u64, protected: bool },
@@ -80,7 +80,7 @@ impl Primary {
         let Peer::Joining { asked: true, sending, .. } = &mut self.peer else { return };
         common.notice(Notice::Transferring { pages: image.pages.len() as u64 });
         let (began, first) = Sending::new(common.term, common.log.end(), image, digest, common.outputs.streams());
-        *sending = Some(began);
+        *sending = Some(Box::new(began));
         first.iter().for_each(|message| common.send(message));
         self.send_pieces(common);
     }

@@ -4,17 +4,14 @@ use super::State;
 use super::common::{Common, Turn};
 use super::greet::Greeting;
 use super::peer::Peer;
-use crate::event::{Finish, Notice};
+use crate::event::Finish;
 use crate::guest::{Emitted, Input, Ran};
-use crate::lag::{Lag, rest_ns};
+use crate::lag::Lag;
 use crate::message::Message;
 use crate::record::Entry;
 use crate::work::{Done, Place, Work};
 use ftemu_cpu::Icount;
 use std::collections::VecDeque;
-
-/// The backup must have kept up for so long before the user is told that it does.
-const NEWS_NS: u64 = 2_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Primary {
@@ -30,11 +27,11 @@ pub(super) struct Primary {
     pub acknowledged: u64,
     pub agreed: Icount,
     flush_at: Option<u64>,
-    rest_until: u64,
-    slowed: bool,
+    pub rest_until: u64,
+    pub slowed: bool,
     /// When the lag was last above its limit.
-    lagged_at: u64,
-    stalled: bool,
+    pub lagged_at: u64,
+    pub stalled: bool,
     /// A digest was taken at this count.
     digested: Option<Icount>,
     /// Why the peer is given up, while the arbiter is asked.
@@ -292,46 +289,6 @@ impl Primary {
             Peer::Paired { .. } => self.acknowledged,
         };
         common.forget(needed);
-    }
-
-    /// Slows the guest when the backup lags.
-    fn rest(&mut self, common: &mut Common, ran_ns: u64) {
-        let lag_ns = self.lag.lag_ns(common.now);
-        let limit_ns = common.settings.lag_limit_ns;
-        self.rest_until = common.now.saturating_add(rest_ns(lag_ns, limit_ns, ran_ns));
-        if lag_ns > limit_ns {
-            self.lagged_at = common.now;
-            if !self.slowed {
-                self.slowed = true;
-                common.notice(Notice::Slowed { lag_ns });
-            }
-        } else if self.slowed && common.now.saturating_sub(self.lagged_at) > NEWS_NS {
-            self.slowed = false;
-            common.notice(Notice::FullSpeed);
-        }
-    }
-
-    /// Whether the guest must stand still until the backup answers; tells the user when that changes.
-    fn stall(&mut self, common: &mut Common) -> bool {
-        let stop_ns = if self.stalled { common.settings.lag_stop_ns / 2 } else { common.settings.lag_stop_ns };
-        let why = if !self.peer.is_paired() {
-            None
-        } else if self.lag.unacknowledged_ns(common.now) > stop_ns {
-            Some("the standby does not acknowledge the log")
-        } else if self.lag.lag_ns(common.now) > stop_ns {
-            Some("the standby is too far behind")
-        } else if common.log.bytes() > common.settings.unacknowledged_bytes {
-            Some("too much of the log is not acknowledged")
-        } else {
-            None
-        };
-        match why {
-            Some(why) if !self.stalled => common.notice(Notice::Stalled { why }),
-            None if self.stalled => common.notice(Notice::Unstalled),
-            _ => (),
-        }
-        self.stalled = why.is_some();
-        self.stalled
     }
 
     pub fn tick(&mut self, common: &mut Common) {

@@ -42,6 +42,7 @@ fn through(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
+#[allow(clippy::disallowed_methods, reason = "a test's own settings")]
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }

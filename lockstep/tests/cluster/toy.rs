@@ -109,7 +109,7 @@ impl Guest for Toy {
     }
 
     fn now_ns(&self) -> u64 {
-        self.anchor_ns + ((self.count - self.anchor_count) * u64::from(self.rate) >> 10)
+        self.anchor_ns + (((self.count - self.anchor_count) * u64::from(self.rate)) >> 10)
     }
 
     fn run(&mut self, until: Icount) -> Ran {

@@ -9,7 +9,7 @@ use crate::toy::Toy;
 use ftemu_lockstep::divergence::Report;
 use ftemu_lockstep::event::{Finish, Verdict};
 use ftemu_lockstep::{Action, Class, Done, Event, Message, Notice, Record, State, Step};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a cluster's life is to be.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,8 @@ pub struct World {
     deferred: Vec<(usize, Event)>,
     pub connection: Option<Connection>,
     connections: u64,
+    /// Connections that carry nothing more.
+    broken: BTreeSet<u64>,
     /// Term and process.
     pub grants: BTreeMap<u64, usize>,
     pub checker: Checker,
@@ -107,6 +109,7 @@ impl World {
             deferred: Vec::new(),
             connection: None,
             connections: 0,
+            broken: BTreeSet::new(),
             grants: BTreeMap::new(),
             checker: Checker::default(),
             client: Client::default(),
@@ -211,9 +214,8 @@ impl World {
             self.deferred.push((number, event));
             return Ok(());
         }
-        if let (Event::Received { link, .. }, Some(connection)) = (&event, &self.connection)
-            && connection.number == *link
-            && connection.broken
+        if let Event::Received { link, .. } = &event
+            && self.broken.contains(link)
         {
             return Ok(());
         }
@@ -384,7 +386,10 @@ impl World {
         // What is under way from a dead process, or from one that said goodbye, may still arrive; a connection that
         // was closed carries nothing.
         let dead = process.dead || parted;
-        connection.broken = !dead;
+        if !dead {
+            connection.broken = true;
+            self.broken.insert(connection.number);
+        }
         if dead {
             self.connection = None;
         }
@@ -399,6 +404,7 @@ impl World {
     pub fn break_connection(&mut self) {
         let Some(connection) = self.connection.as_mut().filter(|connection| !connection.broken) else { return };
         connection.broken = true;
+        self.broken.insert(connection.number);
         let (link, ends) = (connection.number, connection.ends);
         for end in ends {
             self.within(100_000, 300 * MILLISECOND, Happening::Tell(end, Event::LinkDown { link, died: false }));
