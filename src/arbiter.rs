@@ -110,16 +110,15 @@ fn claims(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    fn path(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("ftemu-arbiter-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).unwrap();
-        folder.join("guest")
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("guest");
+        (folder, path)
     }
 
     #[test]
     fn one_wins_and_stays_the_winner() {
-        let path = path("one");
+        let (_folder, path) = folder();
         let [a, b] = ["a", "b"].map(|name| Arbiter::new(path.clone(), name.into()));
         assert_eq!(a.claim(1), Verdict::Won);
         assert_eq!(b.claim(1), Verdict::Lost { to: "a".into() });
@@ -129,7 +128,7 @@ mod tests {
 
     #[test]
     fn of_many_at_once_one_wins() {
-        let path = path("many");
+        let (_folder, path) = folder();
         let claim = |number: u32| Arbiter::new(path.clone(), number.to_string()).claim(1);
         let won = std::thread::scope(|scope| {
             let claims: Vec<_> = (0..16).map(|number| scope.spawn(move || claim(number))).collect();
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn old_claims_are_kept_unless_told() {
-        let path = path("old");
+        let (_folder, path) = folder();
         prepare(&path, false).unwrap();
         Arbiter::new(path.clone(), "somebody".into()).claim(3);
         let error = prepare(&path, false).unwrap_err().to_string();

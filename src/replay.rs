@@ -69,7 +69,7 @@ impl Records {
     fn open(arguments: &ReplayArguments) -> Result<Self> {
         let mut file = File::open(&arguments.record)?;
         let mut magic = Vec::new();
-        file.by_ref().take(4).read_to_end(&mut magic)?;
+        (&file).take(4).read_to_end(&mut magic)?;
         if magic != ZSTD_MAGIC {
             return Err(FileError::NotARecord.into());
         }

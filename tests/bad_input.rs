@@ -25,7 +25,7 @@ fn run_guest(guest: &[String], more: &[&str]) -> processes::Outcome {
 
 #[test]
 fn a_kernel_must_be_one() {
-    let folder = Folder::new("kernel");
+    let folder = Folder::new();
     let kernel = tiny::lines(1, 1, 1).kernel;
     let cases: [(&str, &[u8], &str); 3] = [
         ("script", b"#!/bin/sh\necho hello\n", "not a bzImage"),
@@ -41,7 +41,7 @@ fn a_kernel_must_be_one() {
 
 #[test]
 fn an_initrd_must_fit() {
-    let folder = Folder::new("initrd");
+    let folder = Folder::new();
     let kernel = text(&folder.file("kernel", &tiny::lines(1, 1, 1).kernel));
     let initrd = folder.path("initrd");
     std::fs::File::create(&initrd).and_then(|file| file.set_len(100 << 20)).expect("a large file");
@@ -51,7 +51,7 @@ fn an_initrd_must_fit() {
 
 #[test]
 fn arguments_are_explained() {
-    let folder = Folder::new("arguments");
+    let folder = Folder::new();
     let kernel = text(&folder.file("kernel", b""));
     for (arguments, words) in [
         (&["--memory", "256"][..], "with its unit"),
@@ -67,7 +67,7 @@ fn arguments_are_explained() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let folder = Folder::new("port");
+    let folder = Folder::new();
     folder.identities();
     let identity = text(&folder.path("b"));
     let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -83,7 +83,7 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn an_unreachable_peer_is_an_error_unless_told_otherwise() {
-    let folder = Folder::new("unreachable");
+    let folder = Folder::new();
     folder.identities();
     let guest = lines(&folder, 3);
     let identity = text(&folder.path("a"));
@@ -100,7 +100,7 @@ fn an_unreachable_peer_is_an_error_unless_told_otherwise() {
 
 #[test]
 fn an_unknown_name_is_an_error() {
-    let folder = Folder::new("name");
+    let folder = Folder::new();
     folder.identities();
     let identity = text(&folder.path("a"));
     let outcome = run_guest(&lines(&folder, 1), &["--identity", &identity, "--peer", "no-port-in-this"]);
@@ -109,7 +109,7 @@ fn an_unknown_name_is_an_error() {
 
 #[test]
 fn a_trust_file_is_needed_and_explained() {
-    let folder = Folder::new("trust");
+    let folder = Folder::new();
     let identity = text(&folder.path("alone"));
     let listen = ["standby", "--identity", &identity, "--listen", "127.0.0.1:0"];
     run(listen).failed_saying(&["cannot read the trust file", "ftemu identity", "own key is ftemu1:"]);
@@ -129,7 +129,7 @@ fn meeting(folder: &Folder, primary: &[&str]) -> (processes::Outcome, Side) {
 
 #[test]
 fn a_wrong_key_is_refused_on_both_sides_with_what_to_do() {
-    let folder = Folder::new("wrong-key");
+    let folder = Folder::new();
     folder.identities();
     // The primary is a stranger to the standby.
     let stranger = text(&folder.path("stranger"));
@@ -151,7 +151,7 @@ fn a_wrong_key_is_refused_on_both_sides_with_what_to_do() {
 
 #[test]
 fn another_build_or_cpu_is_refused_with_what_to_do() {
-    let folder = Folder::new("unlike");
+    let folder = Folder::new();
     folder.identities();
     let identity = text(&folder.path("a"));
     for (pretence, words) in
@@ -177,7 +177,7 @@ fn record(folder: &Folder) -> (PathBuf, String) {
 
 #[test]
 fn a_record_is_replayed_or_said_to_be_damaged() {
-    let folder = Folder::new("record");
+    let folder = Folder::new();
     let (path, output) = record(&folder);
     let replayed = run(["replay", &text(&path)]);
     assert!(replayed.status.success(), "{}", replayed.complaints);
@@ -202,7 +202,7 @@ fn a_record_is_replayed_or_said_to_be_damaged() {
 
 #[test]
 fn a_record_of_another_version_names_both() {
-    let folder = Folder::new("version");
+    let folder = Folder::new();
     let (path, _) = record(&folder);
     let mut whole = zstd::decode_all(&bytes_of(&path)[..]).expect("zstd");
     whole[8] = 99;
@@ -212,7 +212,7 @@ fn a_record_of_another_version_names_both() {
 
 #[test]
 fn a_record_is_not_overwritten() {
-    let folder = Folder::new("overwrite");
+    let folder = Folder::new();
     let precious = folder.file("precious", b"years of work");
     run_guest(&lines(&folder, 1), &["--record", &text(&precious)]).failed_saying(&["choose another name"]);
     assert_eq!(bytes_of(&precious), b"years of work");
@@ -220,7 +220,7 @@ fn a_record_is_not_overwritten() {
 
 #[test]
 fn a_full_disk_ends_the_recording_and_not_the_guest() {
-    let folder = Folder::new("full-disk");
+    let folder = Folder::new();
     let outcome = run_guest(&lines(&folder, 40), &["--record", "/dev/full"]);
     assert!(outcome.status.success(), "{}", outcome.complaints);
     outcome.said(&["RECORDING STOPPED", "/dev/full", "The guest goes on"]);
@@ -229,7 +229,7 @@ fn a_full_disk_ends_the_recording_and_not_the_guest() {
 
 #[test]
 fn hostile_bytes_on_every_port_disturb_nobody() {
-    let folder = Folder::new("hostile");
+    let folder = Folder::new();
     folder.identities();
     let arguments = ["standby", "--listen", "127.0.0.1:0"].map(str::to_owned);
     let mut standby = Side::start(arguments.into_iter().chain(side_arguments(&folder, "b")));

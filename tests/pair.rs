@@ -20,8 +20,8 @@ struct Pair {
 }
 
 /// A protected pair with an echoing guest.
-fn pair(name: &str, more: &[&str]) -> Pair {
-    let folder = Folder::new(name);
+fn pair(more: &[&str]) -> Pair {
+    let folder = Folder::new();
     folder.identities();
     let mut standby = Side::start(
         ["standby", "--listen", "127.0.0.1:0"]
@@ -65,7 +65,7 @@ fn echoed(shown: &str) -> &str {
 
 #[test]
 fn typing_survives_the_primary() {
-    let mut pair = pair("typing", &[]);
+    let mut pair = pair(&[]);
     let mut client = pair.client();
     client.wait_for(GREETING);
     client.type_in(&words(0..50));
@@ -84,7 +84,7 @@ fn typing_survives_the_primary() {
 
 #[test]
 fn the_guest_does_not_notice_the_death_of_its_standby() {
-    let mut pair = pair("standby-dies", &[]);
+    let mut pair = pair(&[]);
     let mut client = pair.client();
     client.wait_for(GREETING);
     client.type_in(&words(0..50));
@@ -102,7 +102,7 @@ fn the_guest_does_not_notice_the_death_of_its_standby() {
 /// A new standby joins the guest while it runs; then the one that took over dies too.
 #[test]
 fn a_guest_moves_on_as_its_servers_die_one_after_another() {
-    let mut pair = pair("moves", &[]);
+    let mut pair = pair(&[]);
     let mut client = pair.client();
     client.wait_for(GREETING);
     client.type_in(&words(0..20));
@@ -131,9 +131,9 @@ fn a_guest_moves_on_as_its_servers_die_one_after_another() {
 /// With an arbiter, silence is enough; and the one that was silent halts itself when it is back.
 #[test]
 fn a_primary_that_stands_still_is_replaced_and_halts() {
-    let arbiter = Folder::new("arbiter");
+    let arbiter = Folder::new();
     let claims = format!("file:{}", arbiter.path("guest").display());
-    let mut pair = pair("silence", &["--arbiter", &claims]);
+    let mut pair = pair(&["--arbiter", &claims]);
     let mut client = pair.client();
     client.wait_for(GREETING);
     client.type_in(&words(0..20));
@@ -153,7 +153,7 @@ fn a_primary_that_stands_still_is_replaced_and_halts() {
 
 #[test]
 fn a_signal_hands_the_guest_over() {
-    let mut pair = pair("signal", &[]);
+    let mut pair = pair(&[]);
     let mut client = pair.client();
     client.wait_for(GREETING);
     client.type_in(&words(0..20));

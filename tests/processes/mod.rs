@@ -12,18 +12,15 @@ use ftemu_images::Guest;
 use serde_json::Value;
 
 /// A folder of a test's own, removed at the end.
-pub struct Folder(PathBuf);
+pub struct Folder(tempfile::TempDir);
 
 impl Folder {
-    pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ftemu-test-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder for the test");
-        Self(path)
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder for the test"))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path().join(name)
     }
 
     /// Writes a file and gives its path.
@@ -43,15 +40,9 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The arguments that name a guest's parts.
 pub fn guest_arguments(folder: &Folder, guest: &Guest) -> Vec<String> {
-    let files = guest.write_to(&folder.0).expect("the guest's files");
+    let files = guest.write_to(folder.0.path()).expect("the guest's files");
     let mut arguments = vec!["--kernel".into(), files.kernel.display().to_string()];
     if let Some(initrd) = files.initrd {
         arguments.extend(["--initrd".into(), initrd.display().to_string()]);

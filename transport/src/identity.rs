@@ -135,15 +135,14 @@ mod tests {
 
     use super::*;
 
-    fn folder(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("ftemu-identity-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        path
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
     }
 
     #[test]
     fn an_identity_is_made_once_and_kept() {
-        let folder = folder("kept").join("deep");
+        let parent = folder();
+        let folder = parent.path().join("deep");
         let first = Identity::load_or_create(&folder).unwrap().fingerprint();
         assert_eq!(Identity::load_or_create(&folder).unwrap().fingerprint(), first);
         let mode = fs::metadata(folder.join(KEY_FILE)).unwrap().mode() & 0o777;
@@ -158,19 +157,21 @@ mod tests {
 
     #[test]
     fn an_exposed_key_is_refused() {
-        let folder = folder("exposed");
-        Identity::load_or_create(&folder).unwrap();
+        let folder = folder();
+        let folder = folder.path();
+        Identity::load_or_create(folder).unwrap();
         fs::set_permissions(folder.join(KEY_FILE), fs::Permissions::from_mode(0o644)).unwrap();
-        let error = Identity::load_or_create(&folder).err().unwrap().to_string();
+        let error = Identity::load_or_create(folder).err().unwrap().to_string();
         assert!(error.contains("chmod 600"), "{error}");
     }
 
     #[test]
     fn a_damaged_key_is_named() {
-        let folder = folder("damaged");
-        Identity::load_or_create(&folder).unwrap();
+        let folder = folder();
+        let folder = folder.path();
+        Identity::load_or_create(folder).unwrap();
         fs::write(folder.join(CERTIFICATE_FILE), "nothing").unwrap();
-        let error = Identity::load_or_create(&folder).err().unwrap().to_string();
+        let error = Identity::load_or_create(folder).err().unwrap().to_string();
         assert!(error.contains("identity.crt is damaged"), "{error}");
     }
 }

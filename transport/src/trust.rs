@@ -77,34 +77,34 @@ mod tests {
     use super::*;
     use crate::Identity;
 
-    fn file(name: &str, text: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("ftemu-trust-{name}-{}", std::process::id()));
-        fs::write(&path, text).unwrap();
-        path
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
     }
 
     #[test]
     fn remarks_and_names_are_skipped() {
         let key = Identity::ephemeral().unwrap().fingerprint();
-        let path = file("remarks", &format!("# servers\n\n  {key} server-b # the other one\n"));
-        assert!(Trust::from_file(&path).unwrap().allows(&key));
+        let path = file(&format!("# servers\n\n  {key} server-b # the other one\n"));
+        assert!(Trust::from_file(path.path()).unwrap().allows(&key));
     }
 
     #[test]
     fn a_line_added_later_counts() {
         let [first, second] = [0; 2].map(|_| Identity::ephemeral().unwrap().fingerprint());
-        let path = file("later", &first.to_string());
-        let trust = Trust::from_file(&path).unwrap();
+        let path = file(&first.to_string());
+        let trust = Trust::from_file(path.path()).unwrap();
         assert!(!trust.allows(&second));
-        fs::write(&path, format!("{first}\n{second}\n")).unwrap();
+        fs::write(path.path(), format!("{first}\n{second}\n")).unwrap();
         assert!(trust.allows(&second));
     }
 
     #[test]
     fn errors_say_where_and_what() {
-        let bad = Trust::from_file(&file("bad", "\nhello\n")).unwrap_err().to_string();
+        let bad = Trust::from_file(file("\nhello\n").path()).unwrap_err().to_string();
         assert!(bad.contains("line 2") && bad.contains("ftemu identity"), "{bad}");
-        let empty = Trust::from_file(&file("empty", "# none\n")).unwrap_err().to_string();
+        let empty = Trust::from_file(file("# none\n").path()).unwrap_err().to_string();
         assert!(empty.contains("names no key"), "{empty}");
         let missing = Trust::from_file(Path::new("/nowhere/trust")).unwrap_err().to_string();
         assert!(missing.contains("/nowhere/trust"), "{missing}");

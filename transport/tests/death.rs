@@ -58,14 +58,15 @@ impl Drop for Running {
 }
 
 impl Peer {
-    async fn start(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("ftemu-death-{name}-{}", std::process::id()));
-        let ours = Identity::load_or_create(&folder.join("ours")).unwrap();
-        let theirs = Identity::load_or_create(&folder.join("peer")).unwrap();
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let ours = Identity::load_or_create(&path.join("ours")).unwrap();
+        let theirs = Identity::load_or_create(&path.join("peer")).unwrap();
         let mut child = Running(
             Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "peer", "--nocapture", "--test-threads=1"])
-                .env(ASKED, &folder)
+                .env(ASKED, path)
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap(),
@@ -92,7 +93,7 @@ fn address_of(child: &mut Child) -> SocketAddr {
 
 #[tokio::test]
 async fn a_killed_process_is_noticed_at_once() {
-    let mut peer = Peer::start("killed").await;
+    let mut peer = Peer::start().await;
     assert!(peer.link.tethered());
     let killed = Instant::now();
     peer.child.0.kill().unwrap();
@@ -105,7 +106,7 @@ async fn a_killed_process_is_noticed_at_once() {
 
 #[tokio::test]
 async fn a_stopped_process_is_silent_and_not_dead() {
-    let mut peer = Peer::start("stopped").await;
+    let mut peer = Peer::start().await;
     let stopped = Instant::now();
     peer.signal("-STOP");
     let Event::Silent { quiet } = next(&mut peer.events).await else { panic!("no silence") };
