@@ -5,6 +5,7 @@
 //! Arguments: `--repeats N` (default 3), `--only NAME,NAME`. Results: a table, and `benches/results/*.json`.
 
 mod contender;
+#[allow(dead_code, reason = "shared with the benchmark of pairs, which uses other parts")]
 mod host;
 mod marks;
 mod table;

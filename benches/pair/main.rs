@@ -1,0 +1,161 @@
+//! What protection costs and what it gives, measured: `cargo bench --bench pair`.
+//!
+//! * the integer mix in a Debian guest, alone and protected, taking turns; the link's use meanwhile
+//! * the link's use while the guest is idle
+//! * how long an output waits: a byte typed on the console, until its echo is seen, alone and protected
+//! * failover after the death of the primary's process, and after its silence, as `ftemu demo` measures them
+//!
+//! Arguments: `--repeats N` (of the mix, default 3), `--rounds N` (of the demonstration, default 20). On two cores
+//! both guests of a pair share what an unprotected guest has alone; the figures say so by naming the host.
+
+#[path = "../guests/host.rs"]
+#[allow(dead_code, reason = "shared with the benchmark of guests, which uses other parts")]
+mod host;
+#[path = "../guests/marks.rs"]
+#[allow(dead_code, reason = "as above")]
+mod marks;
+mod server;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ftemu_images::{Catalogue, Guest, debian, tiny};
+use marks::{Marks, PROGRAMS};
+use serde_json::{Value, json};
+use server::{Alone, Protected, Served};
+
+/// How many bytes are typed to measure latency.
+const ECHOES: usize = 300;
+/// How long an idle guest is watched.
+const IDLE: Duration = Duration::from_secs(10);
+
+fn main() -> Result<()> {
+    let (mut repeats, mut rounds) = (3, 20);
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    while let Some(word) = words.next() {
+        let number = words.next().and_then(|text| text.parse().ok());
+        match (word.as_str(), number) {
+            ("--repeats", Some(number)) => repeats = number,
+            ("--rounds", Some(number)) => rounds = number,
+            _ => anyhow::bail!("{word}: known are --repeats N and --rounds N"),
+        }
+    }
+    let folder = tempfile::Builder::new().prefix("ftemu-bench-").tempdir()?;
+    let mut results = vec![("host", json!({ "date": host::date(), "cpu": host::cpu(), "load": host::load() }))];
+    println!("date {}; host {}; load {}", host::date(), host::cpu(), host::load());
+    results.push(("mix", mix(folder.path(), repeats)?));
+    results.push(("idle", idle(folder.path())?));
+    results.push(("latency", latency(folder.path())?));
+    for (name, silence) in [("death", false), ("silence", true)] {
+        results.push((name, failover(folder.path(), rounds, silence)?));
+    }
+    let results: serde_json::Map<String, Value> =
+        results.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results").join(format!("pair-{}.json", host::date()));
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    std::fs::write(&path, serde_json::to_string_pretty(&results)?)?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    sorted.get(sorted.len() * percent / 100).copied().unwrap_or(f64::NAN)
+}
+
+/// Seconds for the mix, alone and protected.
+fn mix(folder: &Path, repeats: usize) -> Result<Value> {
+    let guest = Catalogue::user()?.debian(debian::Mode::Bench, &mut |progress| eprintln!("{progress:?}"))?;
+    let (mut alone, mut protected, mut link) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..repeats {
+        alone.push(mix_seconds(&mut Alone::start(folder, &guest)?)?);
+        let mut pair = Protected::start(folder, &guest)?;
+        protected.push(mix_seconds(&mut pair)?);
+        link.push(pair.link_mbits());
+    }
+    let (alone, protected, link) = (median(&mut alone), median(&mut protected), median(&mut link));
+    println!("the mix: {alone:.2} s alone, {protected:.2} s protected: {:.1} %", (protected / alone - 1.0) * 100.0);
+    println!("link, busy: {link:.3} Mbit/s");
+    Ok(json!({ "alone_s": alone, "protected_s": protected, "busy_link_mbits": link }))
+}
+
+fn mix_seconds(served: &mut impl Served) -> Result<f64> {
+    let console = served.console().stdout.take().context("the console's output is piped")?;
+    let marks = Marks::read(console, Instant::now(), None)?;
+    let times: Result<Vec<Duration>> = PROGRAMS.iter().map(|name| Ok(marks.program(name)?.0)).collect();
+    Ok(times?.iter().sum::<Duration>().as_secs_f64())
+}
+
+/// The link's use while the guest sits in HLT: a tiny guest, and Linux at a shell's prompt.
+fn idle(folder: &Path) -> Result<Value> {
+    let linux = Catalogue::user()?.debian(debian::Mode::Shell, &mut |_| {})?;
+    let tiny = idle_mbits(folder, &tiny::echo(), "ftemu-mark echo")?;
+    let linux = idle_mbits(folder, &linux, "ftemu-mark init")?;
+    println!("link, idle: {tiny:.3} Mbit/s (a tiny guest), {linux:.3} Mbit/s (Linux at a prompt)");
+    Ok(json!({ "tiny_mbits": tiny, "linux_mbits": linux }))
+}
+
+fn idle_mbits(folder: &Path, guest: &Guest, ready: &str) -> Result<f64> {
+    let mut pair = Protected::start(folder, guest)?;
+    server::wait_for(pair.console(), ready)?;
+    // What the start still causes shall be over.
+    std::thread::sleep(IDLE / 5);
+    let from = host::unix_ns();
+    std::thread::sleep(IDLE);
+    Ok(pair.link_mbits_since(from))
+}
+
+/// Microseconds from a byte typed to its echo.
+fn latency(folder: &Path) -> Result<Value> {
+    let mut alone = echoes(&mut Alone::start(folder, &tiny::echo())?)?;
+    let mut protected = echoes(&mut Protected::start(folder, &tiny::echo())?)?;
+    let (middle_alone, middle_protected) = (median(&mut alone), median(&mut protected));
+    let (late_alone, late_protected) = (percentile(&alone, 95), percentile(&protected, 95));
+    println!("echo of a byte: {middle_alone:.0} us alone, {middle_protected:.0} us protected (median of {ECHOES})");
+    println!("                {late_alone:.0} us alone, {late_protected:.0} us protected (95 %)");
+    Ok(json!({
+        "alone_us": middle_alone, "protected_us": middle_protected, "alone_95_us": late_alone, "protected_95_us": late_protected
+    }))
+}
+
+fn echoes(served: &mut impl Served) -> Result<Vec<f64>> {
+    server::wait_for(served.console(), "ftemu-mark echo\r\n")?;
+    (0..ECHOES).map(|_| server::echo(served.console()).map(|time| time.as_secs_f64() * 1e6)).collect()
+}
+
+/// What the demonstration measures over some rounds with the tiny guest.
+fn failover(folder: &Path, rounds: usize, silence: bool) -> Result<Value> {
+    let path = folder.join("figures");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ftemu"));
+    command.args([
+        "demo",
+        "--quiet",
+        "--guest",
+        "tiny",
+        "--lines",
+        "60",
+        "--seed",
+        "1",
+        "--rounds",
+        &rounds.to_string(),
+    ]);
+    command.arg("--figures").arg(&path).args(silence.then_some("--silence")).stdout(std::process::Stdio::null());
+    ensure!(command.status()?.success(), "the demonstration did not hold");
+    let text = std::fs::read_to_string(&path)?;
+    let figures: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let of = |field: &str| -> Vec<f64> { figures.iter().filter_map(|round| round.get(field)?.as_f64()).collect() };
+    let (mut detection, mut failover) = (of("detection_ms"), of("failover_ms"));
+    let (middle_detection, middle_failover) = (median(&mut detection), median(&mut failover));
+    let worst = failover.last().copied().unwrap_or(f64::NAN);
+    let cause = if silence { "silence" } else { "death" };
+    println!(
+        "after {cause}: detection {middle_detection:.1} ms, failover {middle_failover:.1} ms, worst {worst:.1} ms ({rounds} rounds)"
+    );
+    Ok(json!({ "rounds": rounds, "detection_ms": middle_detection, "failover_ms": middle_failover, "worst_ms": worst }))
+}
