@@ -123,6 +123,15 @@ pub fn is_unprivileged(program: &crate::case::Program) -> bool {
     })
 }
 
+/// Whether single steps count a program's instructions and change nothing else: it does not see TF, nor hide it.
+pub fn is_countable(case: &crate::case::Case, program: &crate::case::Program) -> bool {
+    let mut decoder = Decoder::with_ip(64, &program.bytes, program.address, DecoderOptions::AMD);
+    let flags = [Mnemonic::Pushf, Mnemonic::Pushfq, Mnemonic::Popf, Mnemonic::Popfq];
+    let stack_segment = |one: &iced_x86::Instruction| one.op0_register() == iced_x86::Register::SS;
+    case.registers.rflags & 0x100 == 0
+        && decoder.iter().all(|one| !flags.contains(&one.mnemonic()) && !stack_segment(&one))
+}
+
 /// Whether the guest's CPU has this encoding in 64-bit mode.
 pub fn in_model(code: Code) -> bool {
     let op_code = code.op_code();

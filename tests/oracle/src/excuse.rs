@@ -43,7 +43,7 @@ const EXCUSES: &[Excuse] = &[
             Mnemonic::Fstp,
         ],
         vectors: &[12, 13, 14],
-        excused: Excused { address: true, memory: true, vector: true, ..NOTHING },
+        excused: Excused { address: true, error: true, memory: true, vector: true, ..NOTHING },
         reason: "microcode touches the operand in another order; one with two bad ends faults at the other",
     },
     Excuse {

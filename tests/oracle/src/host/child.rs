@@ -40,16 +40,21 @@ pub unsafe fn serve(arena: *mut Arena, images: &[Vec<u8>], input: i32, output: i
     }
 }
 
-/// Runs one slot and puts the frames back.
+/// Most single steps of a run.
+pub const STEPS: u64 = 10_000;
+
+/// Runs one slot, once more in single steps if asked to, and puts the frames back.
 unsafe fn run(frames: &mut Frames, slot: &mut Slot) {
-    frames.prepare(slot.image as usize);
-    let image = &frames.images[slot.image as usize];
-    for patch in &slot.patches[..slot.patch_count as usize] {
-        frames.bytes[patch.offset as usize..][..16].copy_from_slice(&patch.bytes);
+    slot.steps = 0;
+    if slot.stepping != 0 {
+        frames.load(slot);
+        let mut registers = slot.registers;
+        registers.rflags |= 0x100;
+        // SAFETY: as below.
+        slot.steps = unsafe { entry::enter_stepping(&registers, STEPS) };
+        frames.restore(slot);
     }
-    let code = CODE_FRAME * PAGE + slot.code_start as usize;
-    let length = slot.code_length as usize;
-    frames.bytes[code..][..length].copy_from_slice(&slot.code[..length]);
+    frames.load(slot);
     // SAFETY: the handler is installed; whatever the case does to other memory is its own process's harm.
     let trap = unsafe {
         entry::enter(&slot.registers);
@@ -62,27 +67,44 @@ unsafe fn run(frames: &mut Frames, slot: &mut Slot) {
         slot.result = registers;
     }
     slot.status = status::FAULT;
-    slot.line_count = 0;
-    for start in (0..FRAMES * PAGE).step_by(64) {
-        let line: &mut [u8; 64] = (&mut frames.bytes[start..start + 64]).try_into().expect("64 bytes");
-        let mut initial = [0xcc; 64];
-        if start < DATA_BYTES {
-            initial.copy_from_slice(&image[start..start + 64]);
-        }
-        if *line == initial {
-            continue;
-        }
-        if slot.line_count as usize == LINES {
-            slot.status = status::TOO_MANY_LINES;
-        } else {
-            slot.lines[slot.line_count as usize] = crate::case::Line { offset: start as u32, bytes: *line };
-            slot.line_count += 1;
-        }
-        *line = initial;
-    }
+    frames.restore(slot);
 }
 
 impl Frames<'_> {
+    /// Puts the slot's bytes in.
+    fn load(&mut self, slot: &Slot) {
+        self.prepare(slot.image as usize);
+        for patch in &slot.patches[..slot.patch_count as usize] {
+            self.bytes[patch.offset as usize..][..16].copy_from_slice(&patch.bytes);
+        }
+        let code = CODE_FRAME * PAGE + slot.code_start as usize;
+        let length = slot.code_length as usize;
+        self.bytes[code..][..length].copy_from_slice(&slot.code[..length]);
+    }
+
+    /// Notes the lines that have changed and puts them back.
+    fn restore(&mut self, slot: &mut Slot) {
+        let image = &self.images[slot.image as usize];
+        slot.line_count = 0;
+        for start in (0..FRAMES * PAGE).step_by(64) {
+            let line: &mut [u8; 64] = (&mut self.bytes[start..start + 64]).try_into().expect("64 bytes");
+            let mut initial = [0xcc; 64];
+            if start < DATA_BYTES {
+                initial.copy_from_slice(&image[start..start + 64]);
+            }
+            if *line == initial {
+                continue;
+            }
+            if slot.line_count as usize == LINES {
+                slot.status = status::TOO_MANY_LINES;
+            } else {
+                slot.lines[slot.line_count as usize] = crate::case::Line { offset: start as u32, bytes: *line };
+                slot.line_count += 1;
+            }
+            *line = initial;
+        }
+    }
+
     /// Fills the frames with initial data, if they hold another's; every run leaves them as it found them.
     fn prepare(&mut self, image: usize) {
         if self.holds != image {

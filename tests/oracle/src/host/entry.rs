@@ -10,8 +10,33 @@ use std::mem::offset_of;
 static mut HOST_STACK: u64 = 0;
 /// The base of FS, which thread-local variables need.
 static mut HOST_FS: u64 = 0;
+/// The base of FS that the case has.
+static mut CASE_FS: u64 = 0;
+/// Single steps to take before a step ends the run, and those taken.
+static mut STEPS: Steps = Steps { left: 0, taken: 0 };
 /// What the signal said.
 pub static mut TRAP: Trap = Trap { vector: 0, error: 0, cr2: 0, registers: None };
+
+/// How far to follow single steps.
+struct Steps {
+    left: u64,
+    taken: u64,
+}
+
+/// As [`enter`], but goes on after at most `limit` single steps (TF is set in the registers); gives how many there were.
+///
+/// # Safety
+/// As [`enter`].
+pub unsafe fn enter_stepping(registers: &Registers, limit: u64) -> u64 {
+    // SAFETY: one thread; the handler runs only inside `enter`.
+    unsafe {
+        STEPS = Steps { left: limit, taken: 0 };
+        enter(registers);
+        let taken = STEPS.taken;
+        STEPS = Steps { left: 0, taken: 0 };
+        taken
+    }
+}
 
 /// A signal's context, copied.
 pub struct Trap {
@@ -40,6 +65,7 @@ pub unsafe extern "C" fn enter(registers: *const Registers) {
         "mov rax, [rdi + {gs_base}]",
         "wrgsbase rax",
         "mov rax, [rdi + {fs_base}]",
+        "mov [rip + {case_fs}], rax",
         "wrfsbase rax",
         "mov eax, ss",
         "push rax",
@@ -70,6 +96,7 @@ pub unsafe extern "C" fn enter(registers: *const Registers) {
         gpr = const offset_of!(Registers, gpr),
         rip = const offset_of!(Registers, rip),
         rflags = const offset_of!(Registers, rflags),
+        case_fs = sym CASE_FS,
         fs_base = const offset_of!(Registers, fs_base),
         gs_base = const offset_of!(Registers, gs_base),
     );
@@ -88,19 +115,28 @@ pub unsafe extern "C" fn handler(signal: i32, information: *mut libc::siginfo_t,
         "mov rdi, rdx",
         "sub rsp, 8",
         "call {capture}",
+        "test eax, eax",
+        "jnz 2f",
         "mov rsp, [rip + {host_stack}]",
         "mov qword ptr [rip + {host_stack}], 0",
         "pop r15", "pop r14", "pop r13", "pop r12", "pop rbp", "pop rbx",
         "cld",
         "ret",
+        // The case goes on, through the kernel's way back.
+        "2:",
+        "add rsp, 8",
+        "mov rax, [rip + {case_fs}]",
+        "wrfsbase rax",
+        "ret",
+        case_fs = sym CASE_FS,
         host_fs = sym HOST_FS,
         host_stack = sym HOST_STACK,
         capture = sym capture,
     );
 }
 
-/// Copies a signal's context into [`TRAP`].
-unsafe extern "C" fn capture(context: *const libc::ucontext_t) {
+/// Copies a signal's context into [`TRAP`], or counts a single step; 1 if the case goes on.
+unsafe extern "C" fn capture(context: *const libc::ucontext_t) -> u32 {
     // SAFETY: the kernel passes a valid context; the process has one thread, and only `serve` reads TRAP, later.
     unsafe {
         if HOST_STACK == 0 {
@@ -109,6 +145,12 @@ unsafe extern "C" fn capture(context: *const libc::ucontext_t) {
         }
         let machine = &(*context).uc_mcontext;
         let register = |number: i32| machine.gregs[number as usize] as u64;
+        let steps = &mut *std::ptr::addr_of_mut!(STEPS);
+        if register(libc::REG_TRAPNO) == 1 && steps.left > 0 {
+            steps.left -= 1;
+            steps.taken += 1;
+            return 1;
+        }
         let mut found = Registers {
             gpr: ORDER.map(register),
             rip: register(libc::REG_RIP),
@@ -121,6 +163,7 @@ unsafe extern "C" fn capture(context: *const libc::ucontext_t) {
         trap.error = register(libc::REG_ERR) as u32;
         trap.cr2 = register(libc::REG_CR2);
         trap.registers = Some(found);
+        0
     }
 }
 
