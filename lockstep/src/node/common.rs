@@ -225,12 +225,12 @@ impl Common {
     pub fn finish(&mut self, finish: Finish) {
         self.claim = None;
         self.outputs.discard();
-        self.disconnect_unless(matches!(finish, Finish::Stopped | Finish::PoweredOff | Finish::Diverged));
+        self.disconnect_unless(!matches!(finish, Finish::Fenced { .. }));
         self.actions.push_back(Action::Finished(finish));
         self.turn = Some(Turn::Finished);
     }
 
-    /// After a goodbye the edge ends the link when it has been sent; otherwise it ends now.
+    /// After last words the edge ends the link when they have been sent; a fenced side has none.
     fn disconnect_unless(&mut self, parting: bool) {
         if !parting {
             self.disconnect();

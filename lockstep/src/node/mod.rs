@@ -15,6 +15,7 @@ use crate::clock::Pacer;
 use crate::event::{Action, Event, Finish};
 use crate::handshake::Identity;
 use crate::log::Log;
+use crate::message::Message;
 use crate::outputs::Piece;
 use crate::record::Position;
 use crate::settings::Settings;
@@ -186,6 +187,8 @@ impl Node {
             return;
         }
         if let Done::Failed(error) = done {
+            // A primary that gives its guest away should know why nobody can take it.
+            self.common.send(&Message::Refused { reason: error.to_string() });
             self.common.finish(Finish::Failed(error.to_string()));
             self.turn();
             return;

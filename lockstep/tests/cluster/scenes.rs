@@ -45,6 +45,19 @@ fn unlike_servers_do_not_pair_and_both_say_why() {
 }
 
 #[test]
+fn a_standby_that_cannot_hold_the_guest_says_so_and_the_guest_goes_on() {
+    let toy = Toy::new(1).with(|toy| toy.misfit = true);
+    let mut world = peaceful(1);
+    world.processes[0] = Process::primary(0, 1, settings(true), 0, toy);
+    world.live_until(20 * MILLISECOND).ok();
+    assert!(matches!(world.processes[1].finished, Some(Finish::Failed(_))), "{:#?}", world.trace);
+    // Each standby that is started anew fails alike.
+    while world.live_until(SECOND / 2).is_err() {}
+    assert!(world.trace.iter().any(|line| line.contains("process 0: Refused(\"not a toy's configuration\")")));
+    assert!(world.processes[0].driver.node.status().live && !world.checker.stream.is_empty());
+}
+
+#[test]
 fn a_guest_that_switches_itself_off_ends_both_sides() {
     for seed in 0..20 {
         let mut world = peaceful(seed);

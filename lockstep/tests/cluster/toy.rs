@@ -31,6 +31,8 @@ pub struct Toy {
     pub faulty_at: Option<u64>,
     /// Something cached can be noticed: at count 1234, until [`Guest::forget_derived`].
     pub leaky: bool,
+    /// No other host can hold it.
+    pub misfit: bool,
 }
 
 impl Toy {
@@ -48,6 +50,7 @@ impl Toy {
             outputs: Vec::new(),
             faulty_at: None,
             leaky: seed & LEAKY != 0,
+            misfit: false,
         }
     }
 
@@ -101,7 +104,7 @@ impl Guest for Toy {
     }
 
     fn config(&self) -> Vec<u8> {
-        self.seed.to_le_bytes().to_vec()
+        if self.misfit { Vec::new() } else { self.seed.to_le_bytes().to_vec() }
     }
 
     fn count(&self) -> Icount {

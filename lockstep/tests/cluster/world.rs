@@ -335,14 +335,14 @@ impl World {
 
     fn finished(&mut self, number: usize, finish: Finish) -> Result<(), String> {
         self.say(format!("process {number} finished: {finish:?}"));
-        if let Finish::Failed(why) = &finish {
-            return Err(format!("process {number} failed: {why}"));
-        }
-        self.processes[number].finished = Some(finish);
+        self.processes[number].finished = Some(finish.clone());
         self.cut_off(number, false);
         let side = self.processes[number].side;
         self.within(20 * MILLISECOND, 300 * MILLISECOND, Happening::Restart(side));
-        Ok(())
+        match finish {
+            Finish::Failed(why) => Err(format!("process {number} failed: {why}")),
+            _ => Ok(()),
+        }
     }
 
     fn send(&mut self, from: usize, link: u64, class: Class, bytes: Vec<u8>) {
@@ -382,7 +382,7 @@ impl World {
         };
         let (link, other) = (connection.number, connection.other(number));
         let process = &self.processes[number];
-        let parted = matches!(process.finished, Some(Finish::Stopped | Finish::PoweredOff | Finish::Diverged));
+        let parted = process.finished.as_ref().is_some_and(|finish| !matches!(finish, Finish::Fenced { .. }));
         // What is under way from a dead process, or from one that said goodbye, may still arrive; a connection that
         // was closed carries nothing.
         let dead = process.dead || parted;
