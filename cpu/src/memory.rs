@@ -55,6 +55,8 @@ impl Memory {
     pub fn new(size: u64) -> io::Result<Memory> {
         let size = size.next_multiple_of(PAGE);
         let map = MmapMut::map_anon(size as usize)?;
+        // Fewer TLB misses of the host, and a process that is gone sooner when it dies. A host without them is as good.
+        let _ = map.advise(memmap2::Advice::HugePage);
         let flags = vec![DIRTY; (size / PAGE) as usize].into_boxed_slice();
         Ok(Memory { map, low: size.min(LOW_END), flags, touched: Vec::new() })
     }
