@@ -19,6 +19,8 @@ const IMPORTS: [(&str, &[&str]); 6] = [
 /// Files that may hold `unsafe` code: translated code and its memory, guest RAM, signals, and the oracle's host process.
 const UNSAFE: &[&str] = &[
     "cpu/src/engine/buffer.rs",
+    "cpu/src/engine/dispatch.rs",
+    "cpu/src/engine/follow_up.rs",
     "cpu/src/engine/frame.rs",
     "cpu/src/engine/mod.rs",
     "cpu/src/engine/service.rs",
@@ -33,8 +35,7 @@ const UNSAFE: &[&str] = &[
 /// No file is longer than this, in lines...
 const LINES: usize = 400;
 /// ...but for these, which may only get shorter.
-const LONGER: &[(&str, usize)] =
-    &[("cpu/src/engine/mod.rs", 440), ("devices/src/pic.rs", 440), ("lockstep/src/message.rs", 450)];
+const LONGER: &[(&str, usize)] = &[];
 
 /// Folders that are not ours, or not source.
 const SKIPPED: [&str; 2] = ["target", ".git"];
@@ -205,8 +206,7 @@ fn no_file_is_large_or_speaks_of_one_machine() {
 /// reasons; this also sees what clippy cannot: floating point, and words in macros.
 #[test]
 fn devices_and_lockstep_know_no_host() {
-    let host =
-        ["std::time", "std::fs", "std::net", "std::thread", "std::process", "std::env", "std::io::", "SystemTime"];
+    let host = ["std::time", "std::fs", "std::net", "std::thread", "std::process", "std::env", "SystemTime"];
     let order = ["HashMap", "HashSet", "RandomState", ": f32", ": f64", "as f32", "as f64"];
     let mut broken = Vec::new();
     for file in rust_files() {
@@ -234,5 +234,31 @@ fn devices_and_lockstep_bring_in_no_crate_that_does() {
         let names = tree.lines().filter_map(|line| line.split(' ').next());
         broken.extend(names.filter(|name| unwanted.contains(name)).map(|name| format!("{package} brings in {name}")));
     }
+    none(broken);
+}
+
+#[test]
+fn promises_name_tests_that_exist() {
+    let files: BTreeMap<String, String> = files().into_iter().map(|file| (file.path, file.text)).collect();
+    let mut broken = Vec::new();
+    let mut named = 0;
+    for document in ["docs/PROMISES.md", "docs/DETERMINISM.md"] {
+        let text = files.get(document).expect("the document is there");
+        for quoted in
+            text.split('`').skip(1).step_by(2).filter(|quoted| quoted.contains(".rs") || quoted.ends_with('/'))
+        {
+            let (path, test) = quoted.split_once("::").map_or((quoted, None), |(path, test)| (path, Some(test)));
+            let there = match (files.get(path), test) {
+                (Some(text), Some(test)) => text.contains(&format!("fn {test}()")),
+                (Some(_), None) => true,
+                (None, _) => path.ends_with('/') && files.keys().any(|name| name.starts_with(path)),
+            };
+            named += 1;
+            if !there {
+                broken.push(format!("{document} names {quoted}, which is not there"));
+            }
+        }
+    }
+    assert!(named > 30, "{named} tests are named");
     none(broken);
 }
