@@ -98,7 +98,9 @@ fn run(guest: &Guest, mut around: Around) -> Outcome {
         if around.flushes && around.random.below(8) == 0 {
             machine.forget_derived();
         }
-        if machine.count().0 % INTERVAL == 0 && outcome.digests.last().is_none_or(|last| last.0 != machine.count().0) {
+        if machine.count().0.is_multiple_of(INTERVAL)
+            && outcome.digests.last().is_none_or(|last| last.0 != machine.count().0)
+        {
             if around.resume_at == Some(outcome.digests.len()) {
                 machine = thaw(&machine, guest);
             }

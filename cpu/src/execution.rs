@@ -218,7 +218,7 @@ fn naturally_aligned(start: u64, length: usize) -> impl Iterator<Item = (u64, st
         }
         let address = start + done as u64;
         let mut size = 8;
-        while address % size as u64 != 0 || size > length - done {
+        while !address.is_multiple_of(size as u64) || size > length - done {
             size /= 2;
         }
         done += size;

@@ -122,10 +122,10 @@ pub fn walk(memory: &mut Memory, state: &State, linear: u64, access: Access) -> 
     if (access.user && !user) || (access.write && !may_write) || (access.fetch && !executable) {
         return Err(fault(true, false));
     }
-    for depth in 0..found.depth {
+    for (depth, &entry) in seen[..found.depth].iter().enumerate() {
         let last = depth + 1 == found.depth;
         let wanted = ACCESSED | if last && access.write { DIRTY } else { 0 };
-        if seen[depth] & wanted != wanted {
+        if entry & wanted != wanted {
             memory.set_entry_bits(found.entries[depth], wanted);
         }
     }

@@ -165,7 +165,7 @@ impl Engine {
         let linear = self.frame().address;
         let user = self.block(site.block).mode.user();
         let isolated = self.block(site.block).mode.isolated();
-        if site.aligned && linear % u64::from(site.size) != 0 {
+        if site.aligned && !linear.is_multiple_of(u64::from(site.size)) {
             let pending = site.x87 && self.frame().state.fx.0[2] & EXCEPTION_SUMMARY != 0;
             let exception = if pending { Exception::x87_floating_point() } else { Exception::general_protection(0) };
             return self.abort(site.block, site.index, Exit::Raised(exception));
