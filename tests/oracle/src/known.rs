@@ -45,8 +45,8 @@ pub const KNOWN: &[Known] = &[
     },
     Known { reason: "a stack address that is not canonical raises #GP", applies: |facts| facts.engine.vector == 12 },
     Known {
-        reason: "CMPXCHG8B and CMPXCHG16B across two bad pages check in another order",
-        applies: |facts| facts.engine.vector != 3 && facts.names(&[Mnemonic::Cmpxchg8b, Mnemonic::Cmpxchg16b]),
+        reason: "CMPXCHG8B and CMPXCHG16B lose flags, and across two bad pages check in another order",
+        applies: |facts| facts.names(&[Mnemonic::Cmpxchg8b, Mnemonic::Cmpxchg16b]),
     },
     Known {
         reason: "IN and OUT look neither at IOPL nor at the bitmap",
@@ -121,7 +121,8 @@ pub const KNOWN: &[Known] = &[
         reason: "a block's second page is fetched before its first instruction runs",
         applies: |facts| {
             let fetch = facts.engine.vector == 14 && facts.engine.cr2 == facts.engine.registers.rip;
-            fetch || !facts.case.items.iter().any(|item| matches!(item, Item::End))
+            let end = facts.instructions.last().map_or(0, Instruction::next_ip);
+            fetch || end % 4096 == 0 || !facts.case.items.iter().any(|item| matches!(item, Item::End))
         },
     },
     Known {

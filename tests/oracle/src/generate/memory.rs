@@ -63,8 +63,10 @@ fn segment(builder: &mut Builder, instruction: &mut Instruction, target: u64) ->
         _ => (Register::GS, builder.case.registers.gs_base),
     };
     let offset = target.wrapping_sub(base);
+    // The microcode of FXSAVE and FXRSTOR does not like sums that wrap.
+    let wraps = (offset ^ target) >> 63 != 0 && instruction.memory_size().size() > 64;
     match kind {
-        0..=13 if fits_segment(offset, target) => {
+        0..=13 if fits_segment(offset, target) && !wraps => {
             instruction.set_segment_prefix(register);
             offset
         }
