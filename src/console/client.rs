@@ -22,6 +22,8 @@ use crate::host;
 
 /// Between attempts to reach a server.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How long to wait, when the user leaves, for what was typed last to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Typed bytes that may wait for a live server before the keyboard has to.
 const UNTAKEN_BYTES: usize = 256 << 10;
 /// Typed bytes in one message.
@@ -86,19 +88,22 @@ impl<'a> Client<'a> {
             tokio::spawn(follow(index, address.clone(), self.id, sender.clone()));
         }
         let mut input_ended = false;
-        loop {
+        let mut leaving: Option<Instant> = None;
+        while !leaving.is_some_and(|until| self.untaken.is_empty() || Instant::now() >= until) {
             let room = self.untaken.len() < UNTAKEN_BYTES;
             let patience = self.alone_since.map(|since| since + self.arguments.patience);
             tokio::select! {
                 Some((index, news)) = news.recv() => if self.hear(index, news)? { return Ok(()) },
-                typed = typed.recv(), if room && !input_ended => match typed {
+                typed = typed.recv(), if room && !input_ended && leaving.is_none() => match typed {
                     Some(Typed::Bytes(bytes)) => self.typed(bytes),
-                    Some(Typed::Leave) => return Ok(()),
+                    Some(Typed::Leave) => leaving = Some(Instant::now() + LAST_WORDS),
                     None => input_ended = true,
                 },
                 () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => self.give_up()?,
+                () = sleep_until(leaving.unwrap_or_else(Instant::now)), if leaving.is_some() => {}
             }
         }
+        Ok(())
     }
 
     fn give_up(&self) -> Result<()> {
