@@ -3,7 +3,7 @@
 
 use crate::case::{Outcome, Program};
 use crate::compare::Excused;
-use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 /// One excuse: instructions, the vector they ended with on the host, what may differ.
 struct Excuse {
@@ -70,6 +70,24 @@ const EXCUSES: &[Excuse] = &[
 pub fn refuses_mxcsr(program: &Program, engine: &Outcome) -> bool {
     let loads = [Mnemonic::Ldmxcsr, Mnemonic::Fxrstor, Mnemonic::Fxrstor64];
     engine.vector == 13 && instruction_at(program, engine).is_some_and(|one| loads.contains(&one.mnemonic()))
+}
+
+/// Whether the host refuses an FS or GS operand whose offset is not canonical, as AMD's processors do even where the sum
+/// with the base is; the engine looks at the sum alone, as Intel's do.
+pub fn refuses_offset(program: &Program, host: &Outcome) -> bool {
+    let Some(instruction) = instruction_at(program, host).filter(|_| matches!(host.vector, 12 | 13)) else {
+        return false;
+    };
+    let operand = (0..instruction.op_count()).find(|&operand| instruction.op_kind(operand) == OpKind::Memory);
+    let segmented = matches!(instruction.segment_prefix(), Register::FS | Register::GS);
+    let offset = operand.filter(|_| segmented).and_then(|operand| {
+        instruction.virtual_address(operand, 0, |register, _, _| match register {
+            _ if register.is_segment_register() => Some(0),
+            _ if register.is_gpr64() => Some(host.registers.gpr[register.number()]),
+            _ => None,
+        })
+    });
+    offset.is_some_and(|offset| (offset as i64) << 16 >> 16 != offset as i64)
 }
 
 /// The instruction at which a run ended.
