@@ -9,7 +9,7 @@ use crate::image::Image;
 use crate::log::Log;
 use crate::message::{Message, Side};
 use crate::outputs::Outputs;
-use crate::record::Entry;
+use crate::record::{Entry, Position};
 use crate::settings::Settings;
 use crate::work::Place;
 use std::collections::VecDeque;
@@ -273,11 +273,12 @@ impl Common {
         }
     }
 
-    /// Begins the record file with an image taken where the log ends.
-    pub fn record_head(&mut self, image: &Image) {
-        self.recorded = Some(self.log.end().index);
-        let head = file::head(&self.identity, self.log.end(), image);
+    /// Begins the record file with an image taken at `position`; the log may have gone on meanwhile.
+    pub fn record_head(&mut self, position: Position, image: &Image) {
+        self.recorded = Some(position.index);
+        let head = file::head(&self.identity, position, image);
         self.actions.push_back(Action::Record(head));
+        self.record();
     }
 
     /// Hands out what the record file has not got.

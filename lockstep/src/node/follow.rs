@@ -170,7 +170,12 @@ impl Following {
                 common.hold(outputs, Icount(at.count.0.saturating_sub(1)), 0);
             }
             Done::Digest(digest) => self.compare(common, digest),
-            Done::Copied(image, _) => common.record_head(&image),
+            Done::Copied(image, _) => {
+                // Nothing was executed since the copy was asked for, but records may have come.
+                if let Some(position) = common.log.position(self.next) {
+                    common.record_head(position, &image);
+                }
+            }
             _ => (),
         }
     }

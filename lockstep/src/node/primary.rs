@@ -212,7 +212,7 @@ impl Primary {
                 self.flush_soon(common);
             }
             Done::Copied(image, digest) => match self.copying {
-                Copying::Record => common.record_head(&image),
+                Copying::Record => common.record_head(common.log.end(), &image),
                 Copying::Standby => self.share(common, *image, digest),
                 Copying::Nothing => (),
             },
