@@ -76,6 +76,7 @@ pub mod work;
 pub use driver::{Driver, Step};
 pub use event::{Action, Event, Finish, Notice, Release, Verdict};
 pub use file::{FileError, Head, RecordReader};
+pub use ftemu_cpu::Icount;
 pub use ftemu_devices::{Emitted, Input, Output, Ran};
 pub use guest::{Guest, GuestError};
 pub use handshake::{Identity, Mismatch, PROTOCOL};

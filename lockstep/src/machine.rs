@@ -2,7 +2,7 @@
 
 use crate::guest::{Digest, Guest, GuestError, Page};
 use ftemu_cpu::Icount;
-use ftemu_cpu::state::State;
+use ftemu_cpu::state::{Segment, State, TableRegister};
 use ftemu_devices::Config;
 use ftemu_devices::chips::Chips;
 use ftemu_devices::state::Saved;
@@ -97,9 +97,6 @@ impl Guest for Machine {
 
     fn fields(&self) -> Vec<(String, Vec<u8>)> {
         let mut fields = registers(self.cpu().state());
-        let mut rest = Vec::new();
-        self.cpu().save(&mut rest);
-        fields.push(("CPU (saved form)".into(), rest));
         fields.extend(chips(self.chips()));
         fields
     }
@@ -109,25 +106,90 @@ impl Guest for Machine {
     }
 }
 
-/// The registers that people know by name.
+/// All registers by their names in the manual. One that is added must be named here.
 fn registers(state: &State) -> Vec<(String, Vec<u8>)> {
-    let general = GENERAL.iter().zip(&state.gpr).map(|(name, value)| (*name, *value));
-    let control = [
-        ("RIP", state.rip),
-        ("RFLAGS", state.rflags),
-        ("CR0", state.cr0),
-        ("CR2", state.cr2),
-        ("CR3", state.cr3),
-        ("CR4", state.cr4),
-        ("EFER", state.efer),
-        ("FS.base", state.segments[4].base),
-        ("GS.base", state.segments[5].base),
-        ("KERNEL_GS_BASE", state.kernel_gs_base),
-        ("CPL", u64::from(state.cpl)),
+    let State {
+        gpr,
+        rip,
+        rflags,
+        segments,
+        ldtr,
+        tr,
+        gdtr,
+        idtr,
+        cr0,
+        cr2,
+        cr3,
+        cr4,
+        efer,
+        star,
+        lstar,
+        cstar,
+        sfmask,
+        kernel_gs_base,
+        sysenter_cs,
+        sysenter_esp,
+        sysenter_eip,
+        tsc_aux,
+        tsc_offset,
+        pat,
+        mtrr_def_type,
+        mtrr_variable,
+        mtrr_fixed,
+        dr,
+        fx,
+        cpl,
+        interrupt_shadow,
+        halted,
+        nmi_blocked,
+    } = state;
+    let named = [("RIP", rip), ("RFLAGS", rflags), ("CR0", cr0), ("CR2", cr2), ("CR3", cr3), ("CR4", cr4)];
+    let specific = [
+        ("EFER", efer),
+        ("STAR", star),
+        ("LSTAR", lstar),
+        ("CSTAR", cstar),
+        ("SFMASK", sfmask),
+        ("KERNEL_GS_BASE", kernel_gs_base),
+        ("SYSENTER_CS", sysenter_cs),
+        ("SYSENTER_ESP", sysenter_esp),
+        ("SYSENTER_EIP", sysenter_eip),
+        ("TSC_AUX", tsc_aux),
+        ("TSC offset", tsc_offset),
+        ("PAT", pat),
+        ("MTRR_DEF_TYPE", mtrr_def_type),
     ];
-    let words = general.chain(control).map(|(name, value)| (name.to_owned(), value.to_le_bytes().to_vec()));
-    let vector = |index: usize| (format!("XMM{index}"), state.fx.0[160 + 16 * index..][..16].to_vec());
-    words.chain((0..16).map(vector)).collect()
+    let mut fields: Vec<(String, Vec<u8>)> =
+        GENERAL.into_iter().zip(gpr).chain(named).chain(specific).map(word).collect();
+    fields.extend(numbered("variable MTRR ", mtrr_variable));
+    fields.extend(numbered("fixed MTRR ", mtrr_fixed));
+    fields.extend(numbered("DR", dr));
+    let all = ["ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"].into_iter().zip(segments.iter().chain([ldtr, tr]));
+    fields.extend(all.map(|(name, segment)| (name.to_owned(), segment_bytes(segment))));
+    for (name, TableRegister { base, limit }) in [("GDTR", gdtr), ("IDTR", idtr)] {
+        fields.extend([word((name, base)), (format!("{name}.limit"), limit.to_le_bytes().to_vec())]);
+    }
+    fields.push(("x87 and MXCSR".into(), fx.0[..160].to_vec()));
+    fields.extend((0..16).map(|index| (format!("XMM{index}"), fx.0[160 + 16 * index..][..16].to_vec())));
+    fields.push(("FXSAVE's unused bytes".into(), fx.0[416..].to_vec()));
+    let flags = [("interrupt shadow", interrupt_shadow), ("halted", halted), ("NMI blocked", nmi_blocked)];
+    fields.push(("CPL".into(), vec![*cpl]));
+    fields.extend(flags.map(|(name, flag)| (name.to_owned(), vec![u8::from(*flag)])));
+    fields
+}
+
+fn word((name, value): (&str, &u64)) -> (String, Vec<u8>) {
+    (name.to_owned(), value.to_le_bytes().to_vec())
+}
+
+fn numbered<'a>(name: &'a str, words: &'a [u64]) -> impl Iterator<Item = (String, Vec<u8>)> + 'a {
+    words.iter().enumerate().map(move |(number, value)| (format!("{name}{number}"), value.to_le_bytes().to_vec()))
+}
+
+/// Base, limit, attributes, selector.
+fn segment_bytes(segment: &Segment) -> Vec<u8> {
+    let Segment { base, limit, attributes, selector } = segment;
+    [&base.to_le_bytes()[..], &limit.to_le_bytes(), &attributes.to_le_bytes(), &selector.to_le_bytes()].concat()
 }
 
 /// Each chip's saved form. A chip that is added must be named here.

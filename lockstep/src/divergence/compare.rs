@@ -22,7 +22,7 @@ pub struct Difference {
 /// All differences, the first ones in full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// The first [`MOST`].
+    /// The first 64.
     pub list: Vec<Difference>,
     /// How many there are.
     pub total: usize,

@@ -1,7 +1,7 @@
 //! The node: one side of a pair. It is told events and results of work, and says what to do; it does nothing itself.
 //!
-//! [`common`] is what both roles share, [`primary`] runs the guest, [`standby`] follows it and takes over. Roles change
-//! in one place: [`Node::turn`].
+//! `common` is what both roles share, `primary` runs the guest, `standby` follows it and takes over. Roles change
+//! in one place: `Node::turn`.
 
 mod common;
 mod follow;

@@ -9,6 +9,7 @@ mod divergence;
 mod faults;
 mod life;
 mod link;
+mod network;
 mod process;
 mod random;
 mod scenes;

@@ -150,7 +150,10 @@ impl Process {
         }
         self.reader.feed(bytes);
         if let Some(head) = bytes.starts_with(ftemu_lockstep::file::MAGIC).then(|| self.reader.head()) {
-            self.start = head.expect("a good head").expect("a whole head").position.index;
+            let head = head.expect("a good head").expect("a whole head");
+            let whole = head.image.config.is_empty() || head.image.restore::<Toy>().is_ok();
+            assert!(whole, "the image is of the head's position");
+            self.start = head.position.index;
         }
         while let Some(record) = self.reader.next_record().expect("a good record") {
             self.records.push(record);
