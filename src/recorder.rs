@@ -52,16 +52,15 @@ impl Recorder {
     /// Takes the next bytes of the record.
     pub fn append(&mut self, bytes: Vec<u8>) {
         let Some(pieces) = &self.pieces else { return };
-        let length = bytes.len() as u64;
-        let waiting = self.waiting_bytes.load(Ordering::Relaxed);
-        if !self.first && waiting > WAITING_LIMIT_BYTES {
-            self.journal.recording_failed(&self.path, "the disk is too slow for it");
-            self.pieces = None;
-            return;
+        // The image of the guest's memory comes first, in one piece, and is no sign of a slow disk: it is not counted.
+        if !std::mem::take(&mut self.first) {
+            let waiting = self.waiting_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            if waiting > WAITING_LIMIT_BYTES {
+                self.journal.recording_failed(&self.path, "the disk is too slow for it");
+                self.pieces = None;
+                return;
+            }
         }
-        // The image of the guest's memory comes in one piece and is no sign of a slow disk.
-        self.first = false;
-        self.waiting_bytes.fetch_add(length, Ordering::Relaxed);
         // A writer that has failed has said so.
         let _ = pieces.send(bytes);
     }
@@ -110,8 +109,10 @@ impl Writer {
             match pieces.recv_timeout(patience) {
                 Ok(bytes) => {
                     encoder.write_all(&bytes)?;
+                    if total > 0 {
+                        self.waiting_bytes.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+                    }
                     total += bytes.len() as u64;
-                    self.waiting_bytes.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
                     dirty_since.get_or_insert_with(Instant::now);
                 }
                 Err(RecvTimeoutError::Timeout) => {}

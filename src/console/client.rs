@@ -22,6 +22,8 @@ use crate::host;
 
 /// Between attempts to reach a server.
 const AGAIN: Duration = Duration::from_millis(100);
+/// A user who sees nothing for this long is told why.
+const EXPLAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait, when the user leaves, for what was typed last to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Typed bytes that may wait for a live server before the keyboard has to.
@@ -89,6 +91,7 @@ impl<'a> Client<'a> {
         }
         let mut input_ended = false;
         let mut leaving: Option<Instant> = None;
+        let mut explain = Some(Instant::now() + EXPLAIN_AFTER);
         while !leaving.is_some_and(|until| self.untaken.is_empty() || Instant::now() >= until) {
             let room = self.untaken.len() < UNTAKEN_BYTES;
             let patience = self.alone_since.map(|since| since + self.arguments.patience);
@@ -100,10 +103,22 @@ impl<'a> Client<'a> {
                     None => input_ended = true,
                 },
                 () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => self.give_up()?,
+                () = sleep_until(explain.unwrap_or_else(Instant::now)), if explain.is_some() => {
+                    explain = None;
+                    self.explain_waiting();
+                }
                 () = sleep_until(leaving.unwrap_or_else(Instant::now)), if leaving.is_some() => {}
             }
         }
         Ok(())
+    }
+
+    /// A user who sees nothing wants to know why.
+    fn explain_waiting(&self) {
+        let attached = self.servers.iter().any(|server| server.requests.is_some());
+        if attached && self.live.is_none() {
+            complain("no server here runs the guest yet; its console appears when one does");
+        }
     }
 
     fn give_up(&self) -> Result<()> {

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::frame::length_field;
 use crate::heartbeat::{self, Life};
 use crate::identity::SERVER_NAME;
-use crate::link::{Queue, Shared};
+use crate::link::Shared;
 use crate::streams::{self, Ended};
 use crate::tether::{self, Expected, Nonce};
 use crate::tls::{self, ALERT_ACCESS_DENIED, ALERT_NO_APPLICATION_PROTOCOL, Pin};
@@ -251,7 +251,7 @@ fn start(
     tether: Option<TcpStream>,
 ) -> (Link, Events) {
     let (events, receiver) = mpsc::unbounded_channel();
-    let (queues, outgoing): (Vec<_>, Vec<_>) = Class::STREAMS.iter().map(|_| queue()).unzip();
+    let (queues, outgoing): (Vec<_>, Vec<_>) = Class::STREAMS.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let Ok(queues) = queues.try_into() else { unreachable!("one queue a class") };
     let shared = Arc::new(Shared {
         connection,
@@ -276,11 +276,6 @@ fn start(
         tokio::spawn(tether::watch(Arc::clone(&shared), tether));
     }
     (Link::new(shared), Events { receiver })
-}
-
-fn queue() -> (Queue, mpsc::UnboundedReceiver<Option<bytes::Bytes>>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (Queue { sender, waiting_bytes: 0.into(), drained: tokio::sync::Notify::new() }, receiver)
 }
 
 fn server_config(identity: &Identity, pin: Arc<Pin>, settings: &Settings) -> Result<ServerConfig, LinkError> {

@@ -5,13 +5,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, Endpoint, VarInt};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::heartbeat::{self, Life};
 use crate::{Class, SendError, Settings};
@@ -116,13 +116,8 @@ pub(crate) struct Shared {
     pub(crate) closed: OnceLock<Closed>,
 }
 
-/// Messages of one class on their way to their stream.
-pub(crate) struct Queue {
-    /// `None` is the end: nothing more will be sent.
-    pub(crate) sender: mpsc::UnboundedSender<Option<Bytes>>,
-    pub(crate) waiting_bytes: AtomicUsize,
-    pub(crate) drained: Notify,
-}
+/// Messages of one class on their way to their stream; `None` is the end: nothing more will be sent.
+pub(crate) type Queue = mpsc::UnboundedSender<Option<Bytes>>;
 
 struct CloseOnDrop(Arc<Shared>);
 
@@ -150,26 +145,7 @@ impl Link {
         let Some(queue) = self.shared.queue(class) else {
             return heartbeat::send(&self.shared, &bytes);
         };
-        queue.waiting_bytes.fetch_add(length, Ordering::Relaxed);
-        queue.sender.send(Some(Bytes::from(bytes))).map_err(|_| SendError::Closed)
-    }
-
-    /// Bytes of a class that were queued and have not gone to the network yet.
-    pub fn waiting_bytes(&self, class: Class) -> usize {
-        let waiting = |queue: &Queue| queue.waiting_bytes.load(Ordering::Relaxed);
-        self.shared.queue(class).map_or(0, waiting)
-    }
-
-    /// Waits until at most `bytes` of a class wait; returns also when the link has ended.
-    pub async fn drained_to(&self, class: Class, bytes: usize) {
-        let Some(queue) = self.shared.queue(class) else { return };
-        loop {
-            let drained = queue.drained.notified();
-            if self.waiting_bytes(class) <= bytes || self.closed().is_some() {
-                return;
-            }
-            drained.await;
-        }
+        queue.send(Some(Bytes::from(bytes))).map_err(|_| SendError::Closed)
     }
 
     /// The current estimate of the round trip.
@@ -212,10 +188,10 @@ impl Link {
         let all_arrived = async {
             for queue in &self.shared.queues {
                 // A queue whose task is gone has nothing left to send.
-                let _ = queue.sender.send(None);
+                let _ = queue.send(None);
             }
             for queue in &self.shared.queues {
-                queue.sender.closed().await;
+                queue.closed().await;
             }
         };
         let _ = tokio::time::timeout(limit, all_arrived).await;
@@ -249,11 +225,10 @@ impl Shared {
         let _ = self.events.send(event);
     }
 
-    /// Reports why the connection ended, when it does, and lets waiting senders go.
+    /// Reports why the connection ended, when it does.
     pub(crate) async fn watch_close(self: Arc<Self>) {
         let error = self.connection.closed().await;
         self.finish(reason(error));
-        self.queues.iter().for_each(|queue| queue.drained.notify_waiters());
     }
 }
 

@@ -1,7 +1,6 @@
 //! The tasks that move messages between the queues and the QUIC streams.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt};
@@ -51,14 +50,9 @@ pub(crate) async fn write(
             _ = shared.connection.closed() => 0,
         };
         let ends = batch.contains(&None);
-        let length: usize = batch.iter().flatten().map(Bytes::len).sum();
         let mut chunks: Vec<Bytes> = batch.drain(..).flatten().flat_map(frame).collect();
         if count == 0 || stream.write_all_chunks(&mut chunks).await.is_err() {
             return;
-        }
-        if let Some(waiting) = shared.queue(class) {
-            waiting.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
-            waiting.drained.notify_waiters();
         }
         if ends {
             // Ends when the peer has acknowledged the last byte; only then does the queue count as closed.
