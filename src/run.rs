@@ -1,8 +1,9 @@
 //! `ftemu run`: the side that brings the guest.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use ftemu_devices::Machine;
 use ftemu_lockstep::{Finish, Hands, Node, Place};
 use serde_json::json;
@@ -22,6 +23,8 @@ pub const FENCED: u8 = 3;
 /// Whatever keeps it from running.
 pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     host::check_cpu()?;
+    let events_on_output = arguments.side.events.as_deref() == Some(Path::new("-"));
+    ensure!(arguments.no_stdio || !events_on_output, "--events - needs --no-stdio: both want standard output");
     let machine = guest::load(&arguments)?;
     if let Some(path) = &arguments.side.arbiter {
         arbiter::prepare(path, arguments.forget_claims)?;

@@ -25,6 +25,9 @@ use crate::{console, host, identity};
 /// How long the ends of links and consoles may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How long the guest's last piece of work may take.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
 /// A side, open to the world.
 pub struct Side {
     arguments: SideArguments,
@@ -127,14 +130,10 @@ impl Side {
             link.finish(LAST_WORDS, 0, "this side is done").await;
         }
         asking.abort();
-        // Its last piece of work may take a moment; the runtime has nothing else to do.
-        let joined = guest.join();
+        let sound = guest.finish(LAST_WORK).await;
         edge.close();
         self.journal.flush();
-        anyhow::ensure!(
-            joined.is_ok(),
-            "the guest's thread ended in a panic; this is a defect of ftemu, please report it"
-        );
+        anyhow::ensure!(sound, "the guest's thread ended in a panic; this is a defect of ftemu, please report it");
         Ok(finish)
     }
 

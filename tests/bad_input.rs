@@ -58,6 +58,7 @@ fn arguments_are_explained() {
         (&["--silence-limit", "5h"], "with its unit"),
         (&["--arbiter", "etcd://x"], "file:/shared/guest1"),
         (&["--unprotected-if-alone"], "--peer"),
+        (&["--events", "-"], "--no-stdio"),
     ] {
         let arguments = ["run", "--kernel", &kernel].into_iter().chain(arguments.iter().copied());
         run(arguments).failed_saying(&[words]);

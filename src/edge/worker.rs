@@ -6,19 +6,41 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ftemu_lockstep::{Guest, Hands, Work};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::{Edge, Inner};
 use crate::host;
+
+/// The guest's thread as it runs.
+pub struct Worker {
+    thread: JoinHandle<()>,
+    /// Closed when the thread ends.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Worker {
+    /// Waits for the end of the last piece of work, which may be a long one, but not longer than `limit`. Says whether
+    /// the thread ended as it should, as far as is known.
+    pub async fn finish(self, limit: Duration) -> bool {
+        let ended = timeout(limit, self.ended).await.is_ok();
+        !ended || self.thread.join().is_ok()
+    }
+}
 
 impl Edge {
     /// Starts the guest's thread. It ends when this life does.
     ///
     /// # Errors
     /// When there can be no more threads.
-    pub fn start<G: Guest + Send + 'static>(self: &Arc<Self>, hands: Hands<G>) -> Result<JoinHandle<()>> {
+    pub fn start<G: Guest + Send + 'static>(self: &Arc<Self>, hands: Hands<G>) -> Result<Worker> {
         let edge = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("guest".into());
-        thread.spawn(move || edge.work(hands)).context("cannot start the guest's thread")
+        let (ends, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("guest".into()).spawn(move || {
+            let _ends: oneshot::Sender<()> = ends;
+            edge.work(hands);
+        });
+        Ok(Worker { thread: thread.context("cannot start the guest's thread")?, ended })
     }
 
     fn work<G: Guest>(&self, mut hands: Hands<G>) {
