@@ -99,8 +99,7 @@ impl Builder<'_> {
             let wide = base == Register::RIP;
             self.constant(host::R10, if wide { displacement } else { displacement & 0xffff_ffff });
         } else if base == Register::None && index == Register::None {
-            let narrow = instruction.memory_displ_size() == 4 && displacement <= 0xffff_ffff;
-            self.constant(host::R10, if narrow { displacement & 0xffff_ffff } else { displacement });
+            self.constant(host::R10, displacement);
         } else {
             let wide = base.size() == 8 || index.size() == 8;
             let base = (base != Register::None).then(|| self.address_register(base, host::R10));
@@ -183,7 +182,7 @@ impl Builder<'_> {
 
     fn relocate_registers(&mut self, instruction: &Instruction, info: &InstructionInfo) {
         let mapping = map_registers(instruction, info, &[host::R10, host::R13, host::RCX]);
-        self.emit_mapped(instruction, &mapping, None);
+        self.emit_mapped(instruction, &mapping, false);
     }
 
     fn relocate_with_memory(&mut self, instruction: &Instruction, info: &InstructionInfo, operand: u32) {
@@ -195,16 +194,16 @@ impl Builder<'_> {
         };
         self.address(instruction, true);
         let site = self.access_site(instruction, size, info.op_access(operand));
-        self.access(site, |builder| builder.emit_mapped(instruction, &mapping, Some(())));
+        self.access(site, |builder| builder.emit_mapped(instruction, &mapping, true));
     }
 
     /// Emits the instruction with its substitutes loaded before and stored after. With memory, the operand is at
     /// [R10+R13].
-    fn emit_mapped(&mut self, instruction: &Instruction, mapping: &Mapping, memory: Option<()>) {
+    fn emit_mapped(&mut self, instruction: &Instruction, mapping: &Mapping, memory: bool) {
         let takes_r13 = mapping.substitutes.iter().any(|substitute| substitute.scratch == host::R13);
         let mut place = (host::R10, Some(host::R13));
         let mut borrowed = None;
-        if memory.is_some() && mapping.high_byte {
+        if memory && mapping.high_byte {
             // No REX: the address goes to a register that needs none.
             if mapping.count_register {
                 self.store(BORROWED, displacement_of_temporary());
@@ -215,7 +214,7 @@ impl Builder<'_> {
                 self.lea(host::RCX, Some(host::R10), Some((host::R13, 1)), 0, true);
                 place = (host::RCX, None);
             }
-        } else if memory.is_some() && takes_r13 {
+        } else if memory && takes_r13 {
             self.lea(host::R10, Some(host::R10), Some((host::R13, 1)), 0, true);
             place = (host::R10, None);
         } else if mapping.substitutes.iter().any(|substitute| substitute.scratch == BORROWED) {
@@ -228,7 +227,7 @@ impl Builder<'_> {
         for substitute in &mapping.substitutes {
             self.load_guest(substitute.scratch, substitute.guest);
         }
-        let changed = rewrite(instruction, mapping, memory.map(|()| place));
+        let changed = rewrite(instruction, mapping, memory.then_some(place));
         self.instruction(&changed);
         for substitute in &mapping.substitutes {
             if substitute.written {
