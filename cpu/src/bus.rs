@@ -1,20 +1,23 @@
 //! What the CPU asks of the board: ports, memory-mapped registers, time, and the MSRs that belong to chips.
 
+use crate::memory::Memory;
+
 /// A number of completed instructions since the machine was made. The one clock of the guest's world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Icount(pub u64);
 
-/// The board as the CPU sees it. `now` is the number of instructions completed before the one that asks.
+/// The board as the CPU sees it. `now` is the number of instructions completed before the one that asks; `memory` is for
+/// chips that read and write it themselves.
 pub trait Bus {
     /// IN: `size` is 1, 2 or 4 bytes; the value is zero-extended. Ports nobody owns read as all ones.
-    fn port_read(&mut self, now: Icount, port: u16, size: u8) -> u32;
+    fn port_read(&mut self, memory: &mut Memory, now: Icount, port: u16, size: u8) -> u32;
     /// OUT.
-    fn port_write(&mut self, now: Icount, port: u16, size: u8, value: u32);
+    fn port_write(&mut self, memory: &mut Memory, now: Icount, port: u16, size: u8, value: u32);
     /// A load from a guest-physical address that is not RAM; `size` is 1, 2, 4 or 8 and never crosses `size` alignment.
-    fn mmio_read(&mut self, now: Icount, address: u64, size: u8) -> u64;
+    fn mmio_read(&mut self, memory: &mut Memory, now: Icount, address: u64, size: u8) -> u64;
     /// A store to a guest-physical address that is not RAM.
-    fn mmio_write(&mut self, now: Icount, address: u64, size: u8, value: u64);
+    fn mmio_write(&mut self, memory: &mut Memory, now: Icount, address: u64, size: u8, value: u64);
     /// The virtual time stamp counter, in cycles of 1 GHz (so also virtual nanoseconds).
     fn time_stamp(&self, now: Icount) -> u64;
     /// RDMSR of a register the CPU itself does not hold (local APIC base, x2APIC, TSC deadline). `None` is #GP.

@@ -106,7 +106,7 @@ impl Execution<'_> {
         }
         self.device = true;
         for (address, range) in naturally_aligned(physical, bytes.len()) {
-            let value = self.bus.mmio_read(self.now, address, range.len() as u8);
+            let value = self.bus.mmio_read(self.memory, self.now, address, range.len() as u8);
             let length = range.len();
             bytes[range].copy_from_slice(&value.to_le_bytes()[..length]);
         }
@@ -122,7 +122,7 @@ impl Execution<'_> {
         for (address, range) in naturally_aligned(physical, bytes.len()) {
             let mut value = [0; 8];
             value[..range.len()].copy_from_slice(&bytes[range.clone()]);
-            self.bus.mmio_write(self.now, address, range.len() as u8, u64::from_le_bytes(value));
+            self.bus.mmio_write(self.memory, self.now, address, range.len() as u8, u64::from_le_bytes(value));
         }
     }
 

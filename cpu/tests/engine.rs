@@ -8,14 +8,14 @@ use iced_x86::code_asm::*;
 struct Bare;
 
 impl Bus for Bare {
-    fn port_read(&mut self, _: Icount, _: u16, _: u8) -> u32 {
+    fn port_read(&mut self, _: &mut Memory, _: Icount, _: u16, _: u8) -> u32 {
         u32::MAX
     }
-    fn port_write(&mut self, _: Icount, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&mut self, _: Icount, _: u64, _: u8) -> u64 {
+    fn port_write(&mut self, _: &mut Memory, _: Icount, _: u16, _: u8, _: u32) {}
+    fn mmio_read(&mut self, _: &mut Memory, _: Icount, _: u64, _: u8) -> u64 {
         u64::MAX
     }
-    fn mmio_write(&mut self, _: Icount, _: u64, _: u8, _: u64) {}
+    fn mmio_write(&mut self, _: &mut Memory, _: Icount, _: u64, _: u8, _: u64) {}
     fn time_stamp(&self, now: Icount) -> u64 {
         now.0
     }

@@ -7,7 +7,7 @@ pub use crate::chips::Chips;
 use crate::io_apic;
 use crate::map::{self, Unit, Window};
 use crate::output::{Output, Outputs};
-use ftemu_cpu::{Bus, Icount};
+use ftemu_cpu::{Bus, Icount, Memory};
 
 /// IA32_APIC_BASE and IA32_TSC_DEADLINE.
 const MSR_APIC_BASE: u32 = 0x1b;
@@ -170,7 +170,7 @@ fn pieces(port: u16, size: u8) -> impl Iterator<Item = (u8, u8)> {
 }
 
 impl Bus for Board {
-    fn port_read(&mut self, now: Icount, port: u16, size: u8) -> u32 {
+    fn port_read(&mut self, _memory: &mut Memory, now: Icount, port: u16, size: u8) -> u32 {
         let now_ns = self.chips.clock.now_ns(now);
         self.catch_up(now_ns);
         let mut value = 0;
@@ -183,7 +183,7 @@ impl Bus for Board {
         value
     }
 
-    fn port_write(&mut self, now: Icount, port: u16, size: u8, value: u32) {
+    fn port_write(&mut self, _memory: &mut Memory, now: Icount, port: u16, size: u8, value: u32) {
         let now_ns = self.chips.clock.now_ns(now);
         self.catch_up(now_ns);
         for (offset, size) in pieces(port, size) {
@@ -195,7 +195,7 @@ impl Bus for Board {
     }
 
     /// APIC registers are dwords at multiples of 16; a narrower or wider load gets its bytes of the dword.
-    fn mmio_read(&mut self, now: Icount, address: u64, size: u8) -> u64 {
+    fn mmio_read(&mut self, _memory: &mut Memory, now: Icount, address: u64, size: u8) -> u64 {
         let now_ns = self.chips.clock.now_ns(now);
         self.catch_up(now_ns);
         let chips = &mut self.chips;
@@ -212,7 +212,7 @@ impl Bus for Board {
     }
 
     /// Stores other than aligned dwords are dropped, as the SDM leaves them undefined.
-    fn mmio_write(&mut self, now: Icount, address: u64, size: u8, value: u64) {
+    fn mmio_write(&mut self, _memory: &mut Memory, now: Icount, address: u64, size: u8, value: u64) {
         let now_ns = self.chips.clock.now_ns(now);
         self.catch_up(now_ns);
         let chips = &mut self.chips;

@@ -55,6 +55,9 @@ impl Engine {
     /// Drops what was derived from bytes that have changed.
     pub(super) fn drop_stale(&mut self) {
         while self.memory.has_touched() {
+            if self.memory.take_moved() {
+                self.forget_derived();
+            }
             for touched in self.memory.take_touched() {
                 if touched.table {
                     self.tlb.table_changed(&self.memory, touched.address, touched.length);

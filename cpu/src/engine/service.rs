@@ -187,8 +187,10 @@ impl Engine {
         let mut ram = true;
         for (physical, _) in pieces.physical.iter().take(pieces.pieces) {
             match self.memory.page_of(*physical) {
-                Some(page) => tracked |= self.memory.flags(page) & (CODE | TABLE),
-                None => ram = false,
+                Some(page) if !site.write || self.memory.is_writable(page) => {
+                    tracked |= self.memory.flags(page) & (CODE | TABLE);
+                }
+                _ => ram = false,
             }
         }
         let free = ram && (!site.write || tracked == 0);

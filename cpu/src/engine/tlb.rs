@@ -123,7 +123,8 @@ impl Tlb {
         let slot = slot_of(linear);
         let start = linear & !(PAGE - 1);
         let flags = memory.flags(page);
-        let writable = found.writable_now && flags & (CODE | TABLE) == 0 && (write || flags & DIRTY != 0);
+        let storable = flags & (CODE | TABLE) == 0 && memory.is_writable(page);
+        let writable = found.writable_now && storable && (write || flags & DIRTY != 0);
         self.read_tags(user)[slot] = start.wrapping_neg();
         self.write_tags(user)[slot] = if writable { start.wrapping_neg() } else { invalid_tag(slot) };
         self.addends(user)[slot] = (memory.host(page) as u64).wrapping_sub(start);

@@ -44,14 +44,14 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
 /// Reads a port of the board.
 pub fn read(x: &mut Execution, port: u16, size: u8) -> u32 {
     x.device = true;
-    x.bus.port_read(x.now, port, size)
+    x.bus.port_read(x.memory, x.now, port, size)
 }
 
 /// Writes a port of the board; bits above `size` bytes are cleared first.
 pub fn write(x: &mut Execution, port: u16, size: u8, value: u32) {
     x.device = true;
     let value = if size == 4 { value } else { value & ((1 << (8 * size)) - 1) };
-    x.bus.port_write(x.now, port, size, value);
+    x.bus.port_write(x.memory, x.now, port, size, value);
 }
 
 /// Whether the program may use all ports from `port` to `port + size - 1`.

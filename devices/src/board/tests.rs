@@ -8,12 +8,17 @@ use crate::state::{Random, assert_round_trip};
 
 const AT_ZERO: Icount = Icount(0);
 
+/// RAM for chips that read and write it themselves.
+fn memory() -> Memory {
+    Memory::new(1 << 20).expect("one megabyte")
+}
+
 fn board() -> Board {
     Board::new(Chips::new(Clock::new(crate::clock::RATE_ONE), Rtc::new(0)))
 }
 
 fn out(board: &mut Board, port: u16, value: u8) {
-    board.port_write(AT_ZERO, port, 1, u32::from(value));
+    board.port_write(&mut memory(), AT_ZERO, port, 1, u32::from(value));
 }
 
 fn program_pic(board: &mut Board) {
@@ -26,8 +31,8 @@ fn program_pic(board: &mut Board) {
 }
 
 fn io_apic(board: &mut Board, register: u32, value: u32) {
-    board.mmio_write(AT_ZERO, 0xfec0_0000, 4, u64::from(register));
-    board.mmio_write(AT_ZERO, 0xfec0_0010, 4, u64::from(value));
+    board.mmio_write(&mut memory(), AT_ZERO, 0xfec0_0000, 4, u64::from(register));
+    board.mmio_write(&mut memory(), AT_ZERO, 0xfec0_0010, 4, u64::from(value));
 }
 
 fn enable_transmitter_interrupt(board: &mut Board) {
@@ -53,7 +58,7 @@ fn com1_through_the_io_apic() {
     enable_transmitter_interrupt(&mut board);
     assert!(board.has_interrupt());
     assert_eq!(board.acknowledge(0), 0x41);
-    board.mmio_write(AT_ZERO, 0xfee0_00b0, 4, 0);
+    board.mmio_write(&mut memory(), AT_ZERO, 0xfee0_00b0, 4, 0);
     assert!(!board.has_interrupt());
 }
 
@@ -62,14 +67,14 @@ fn the_sci_repeats_until_its_source_is_quiet() {
     let mut board = board();
     out(&mut board, 0x21, 0xff);
     io_apic(&mut board, 0x22, 0x8042);
-    board.port_write(AT_ZERO, 0x602, 2, 0x100);
+    board.port_write(&mut memory(), AT_ZERO, 0x602, 2, 0x100);
     board.chips.power.press_power_button();
     board.settle(0);
     assert_eq!(board.acknowledge(0), 0x42);
-    board.mmio_write(AT_ZERO, 0xfee0_00b0, 4, 0);
+    board.mmio_write(&mut memory(), AT_ZERO, 0xfee0_00b0, 4, 0);
     assert_eq!(board.acknowledge(0), 0x42, "the button's status bit is still set");
-    board.port_write(AT_ZERO, 0x600, 2, 0x100);
-    board.mmio_write(AT_ZERO, 0xfee0_00b0, 4, 0);
+    board.port_write(&mut memory(), AT_ZERO, 0x600, 2, 0x100);
+    board.mmio_write(&mut memory(), AT_ZERO, 0xfee0_00b0, 4, 0);
     assert!(!board.has_interrupt());
 }
 
@@ -81,19 +86,19 @@ fn a_timer_nobody_can_see_has_no_deadline() {
         out(&mut board, port, value);
     }
     assert_eq!(board.deadline(), None);
-    board.port_write(Icount(10_000_001), 0x21, 1, 0xfe);
+    board.port_write(&mut memory(), Icount(10_000_001), 0x21, 1, 0xfe);
     let deadline = board.deadline().unwrap();
     assert_eq!(deadline, 12_000_684, "250 Hz, the third edge");
     assert!(board.has_interrupt(), "edges while masked leave a request in the 8259A");
     assert_eq!(board.acknowledge(10_000_001), 0x30);
-    board.port_write(Icount(10_000_002), 0x20, 1, 0x20);
+    board.port_write(&mut memory(), Icount(10_000_002), 0x20, 1, 0x20);
     assert!(!board.has_interrupt());
     board.tick(deadline);
     assert_eq!(board.acknowledge(deadline), 0x30);
-    board.mmio_write(Icount(deadline), 0xfee0_0350, 4, 0x1_0700);
+    board.mmio_write(&mut memory(), Icount(deadline), 0xfee0_0350, 4, 0x1_0700);
     assert_eq!(board.deadline(), None, "LINT0 is masked and so is the I/O APIC");
-    board.mmio_write(Icount(deadline), 0xfec0_0000, 4, 0x14);
-    board.mmio_write(Icount(deadline), 0xfec0_0010, 4, 0x31);
+    board.mmio_write(&mut memory(), Icount(deadline), 0xfec0_0000, 4, 0x14);
+    board.mmio_write(&mut memory(), Icount(deadline), 0xfec0_0010, 4, 0x31);
     assert!(board.deadline().is_some());
 }
 
@@ -109,38 +114,38 @@ fn every_way_to_ask_for_a_reset() {
 #[test]
 fn ports_and_memory_that_nobody_owns_read_all_ones() {
     let mut board = board();
-    assert_eq!(board.port_read(AT_ZERO, 0x3e8, 1), 0xff);
-    assert_eq!(board.port_read(AT_ZERO, 0x1f0, 2), 0xffff);
-    assert_eq!(board.port_read(AT_ZERO, 0xffff, 4), u32::MAX);
-    assert_eq!(board.mmio_read(AT_ZERO, 0xb_8000, 8), u64::MAX);
-    assert_eq!(board.mmio_read(AT_ZERO, 0xfed0_0000, 4), 0xffff_ffff);
+    assert_eq!(board.port_read(&mut memory(), AT_ZERO, 0x3e8, 1), 0xff);
+    assert_eq!(board.port_read(&mut memory(), AT_ZERO, 0x1f0, 2), 0xffff);
+    assert_eq!(board.port_read(&mut memory(), AT_ZERO, 0xffff, 4), u32::MAX);
+    assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xb_8000, 8), u64::MAX);
+    assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xfed0_0000, 4), 0xffff_ffff);
     assert_eq!(board.msr_read(AT_ZERO, 0x800), None);
 }
 
 #[test]
 fn wide_accesses_to_byte_wide_chips_are_split() {
     let mut board = board();
-    board.port_write(AT_ZERO, 0x80, 2, 0x1234);
-    assert_eq!(board.port_read(AT_ZERO, 0x80, 2), 0xff34);
-    board.port_write(AT_ZERO, 0x3ff, 2, 0xaa55);
-    assert_eq!(board.port_read(AT_ZERO, 0x3ff, 1), 0x55);
-    assert_eq!(board.port_read(AT_ZERO, 0x604, 4), 1);
+    board.port_write(&mut memory(), AT_ZERO, 0x80, 2, 0x1234);
+    assert_eq!(board.port_read(&mut memory(), AT_ZERO, 0x80, 2), 0xff34);
+    board.port_write(&mut memory(), AT_ZERO, 0x3ff, 2, 0xaa55);
+    assert_eq!(board.port_read(&mut memory(), AT_ZERO, 0x3ff, 1), 0x55);
+    assert_eq!(board.port_read(&mut memory(), AT_ZERO, 0x604, 4), 1);
 }
 
 #[test]
 fn apic_registers_by_byte_and_quadword() {
     let mut board = board();
-    assert_eq!(board.mmio_read(AT_ZERO, 0xfee0_0030, 4), 0x0005_0014);
-    assert_eq!(board.mmio_read(AT_ZERO, 0xfee0_0032, 1), 5);
-    assert_eq!(board.mmio_read(AT_ZERO, 0xfee0_0030, 8), 0x0005_0014);
+    assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xfee0_0030, 4), 0x0005_0014);
+    assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xfee0_0032, 1), 5);
+    assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xfee0_0030, 8), 0x0005_0014);
     assert!(board.msr_write(AT_ZERO, MSR_APIC_BASE, 0xfee0_0100));
-    assert_eq!(board.mmio_read(AT_ZERO, 0xfee0_0030, 4), 0xffff_ffff, "globally disabled");
+    assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xfee0_0030, 4), 0xffff_ffff, "globally disabled");
 }
 
 #[test]
 fn serial_bytes_leave_with_the_count_after_their_instruction() {
     let mut board = board();
-    board.port_write(Icount(41), 0x3f8, 1, u32::from(b'x'));
+    board.port_write(&mut memory(), Icount(41), 0x3f8, 1, u32::from(b'x'));
     let emitted = board.outputs.drain();
     assert_eq!(emitted[0].count, Icount(42));
 }
@@ -186,10 +191,10 @@ fn shake(board: &mut Board, random: &mut Random, accesses: u64) {
         let window = [0xfec0_0000, 0xfee0_0000][random.below(2) as usize];
         let address = window + random.below(0x400) * 4;
         match random.below(9) {
-            0..=2 => board.port_write(now, port, size, random.next() as u32),
-            3 => drop(board.port_read(now, port, size)),
-            4 => board.mmio_write(now, address, 4, random.next() & 0xffff_ffff),
-            5 => drop(board.mmio_read(now, address, size)),
+            0..=2 => board.port_write(&mut memory(), now, port, size, random.next() as u32),
+            3 => drop(board.port_read(&mut memory(), now, port, size)),
+            4 => board.mmio_write(&mut memory(), now, address, 4, random.next() & 0xffff_ffff),
+            5 => drop(board.mmio_read(&mut memory(), now, address, size)),
             6 => drop(board.msr_write(now, MSR_TSC_DEADLINE, random.next() >> 30)),
             7 => board.tick(board.chips.clock.now_ns(now)),
             _ if board.has_interrupt() => drop(board.acknowledge(board.chips.clock.now_ns(now))),

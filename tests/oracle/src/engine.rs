@@ -16,14 +16,14 @@ const LIMIT: u64 = 200_000;
 pub struct EmptyBoard;
 
 impl Bus for EmptyBoard {
-    fn port_read(&mut self, _now: Icount, _port: u16, _size: u8) -> u32 {
+    fn port_read(&mut self, _memory: &mut Memory, _now: Icount, _port: u16, _size: u8) -> u32 {
         !0
     }
-    fn port_write(&mut self, _now: Icount, _port: u16, _size: u8, _value: u32) {}
-    fn mmio_read(&mut self, _now: Icount, _address: u64, _size: u8) -> u64 {
+    fn port_write(&mut self, _memory: &mut Memory, _now: Icount, _port: u16, _size: u8, _value: u32) {}
+    fn mmio_read(&mut self, _memory: &mut Memory, _now: Icount, _address: u64, _size: u8) -> u64 {
         !0
     }
-    fn mmio_write(&mut self, _now: Icount, _address: u64, _size: u8, _value: u64) {}
+    fn mmio_write(&mut self, _memory: &mut Memory, _now: Icount, _address: u64, _size: u8, _value: u64) {}
     fn time_stamp(&self, now: Icount) -> u64 {
         now.0
     }

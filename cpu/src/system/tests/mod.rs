@@ -57,18 +57,18 @@ pub struct Board {
 }
 
 impl Bus for Board {
-    fn port_read(&mut self, now: Icount, port: u16, size: u8) -> u32 {
+    fn port_read(&mut self, _: &mut Memory, now: Icount, port: u16, size: u8) -> u32 {
         self.log.push(format!("{} in {port:#x} {size}", now.0));
         self.value as u32
     }
-    fn port_write(&mut self, now: Icount, port: u16, size: u8, value: u32) {
+    fn port_write(&mut self, _: &mut Memory, now: Icount, port: u16, size: u8, value: u32) {
         self.log.push(format!("{} out {port:#x} {size} {value:#x}", now.0));
     }
-    fn mmio_read(&mut self, now: Icount, address: u64, size: u8) -> u64 {
+    fn mmio_read(&mut self, _: &mut Memory, now: Icount, address: u64, size: u8) -> u64 {
         self.log.push(format!("{} load {address:#x} {size}", now.0));
         self.value
     }
-    fn mmio_write(&mut self, now: Icount, address: u64, size: u8, value: u64) {
+    fn mmio_write(&mut self, _: &mut Memory, now: Icount, address: u64, size: u8, value: u64) {
         self.log.push(format!("{} store {address:#x} {size} {value:#x}", now.0));
     }
     fn time_stamp(&self, now: Icount) -> u64 {
