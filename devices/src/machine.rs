@@ -259,6 +259,12 @@ impl Machine {
                 }
             }
             Input::PowerButton => self.board.chips.power.press_power_button(),
+            Input::Reset => self.board.chips.reset = true,
+            Input::Frame { .. }
+            | Input::Link { .. }
+            | Input::Key { .. }
+            | Input::Pointer { .. }
+            | Input::DriveFault { .. } => {}
         }
         self.board.tick(self.now_ns());
         self.service();

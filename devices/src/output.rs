@@ -12,6 +12,13 @@ pub enum Output {
         /// The bytes, in order.
         bytes: Vec<u8>,
     },
+    /// A frame left a network card.
+    Frame {
+        /// Which card, in the order of the configuration.
+        nic: u8,
+        /// From the destination address to the last byte of the payload; no check sequence.
+        bytes: Vec<u8>,
+    },
     /// The guest switched the machine off; it will not run again.
     PowerOff,
     /// The machine has reset itself.

@@ -1,6 +1,9 @@
 //! PCI configuration mechanism #1 and the two functions that make a PC: the i440FX host bridge and the PIIX3 ISA
 //! bridge (PCI 2.1 §3.7.4.1; Intel 82441FX 290549, 82371SB 290550). No other device is on the bus yet.
 
+pub mod device;
+pub mod function;
+
 use crate::state::saved;
 
 /// The reset control register, a byte inside of the address register's dword (82371SB §2.5.5).

@@ -116,6 +116,41 @@ macro_rules! saved {
 }
 pub(crate) use saved;
 
+/// Implements [`Saved`] for a list of a type: its length, then the elements.
+macro_rules! saved_list {
+    ($type:ty) => {
+        impl $crate::state::Saved for Vec<$type> {
+            fn save(&self, out: &mut Vec<u8>) {
+                $crate::state::Saved::save(&(self.len() as u64), out);
+                self.iter().for_each(|element| $crate::state::Saved::save(element, out));
+            }
+            fn load(bytes: &mut &[u8]) -> Option<Self> {
+                let length: u64 = $crate::state::Saved::load(bytes)?;
+                (0..length).map(|_| <$type as $crate::state::Saved>::load(bytes)).collect()
+            }
+        }
+    };
+}
+pub(crate) use saved_list;
+
+/// Implements [`Saved`] for an enum without fields: its number, a byte.
+macro_rules! saved_choice {
+    ($type:ident { $($variant:ident = $number:literal),* $(,)? }) => {
+        impl $crate::state::Saved for $type {
+            fn save(&self, out: &mut Vec<u8>) {
+                out.push(match self { $($type::$variant => $number),* });
+            }
+            fn load(bytes: &mut &[u8]) -> Option<Self> {
+                match <u8 as $crate::state::Saved>::load(bytes)? {
+                    $($number => Some($type::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(crate) use saved_choice;
+
 /// Saves, loads and saves again; for tests of chips.
 #[cfg(test)]
 pub(crate) fn assert_round_trip<T: Saved>(value: &T) {

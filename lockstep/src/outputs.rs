@@ -77,6 +77,7 @@ impl Outputs {
                     self.held_bytes += bytes.len();
                     Release::Serial { port, position, bytes }
                 }
+                Output::Frame { .. } => continue,
                 Output::PowerOff => Release::PowerOff,
                 Output::Reset => Release::Reset,
             };

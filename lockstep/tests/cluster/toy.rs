@@ -159,6 +159,7 @@ impl Guest for Toy {
                 self.off = true;
                 self.send(Output::PowerOff);
             }
+            _ => (), // nothing else is plugged in
         }
     }
 
