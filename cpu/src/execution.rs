@@ -7,6 +7,10 @@ use crate::paging::{self, Access};
 use crate::state::{State, rflags};
 use iced_x86::{Instruction, Register};
 
+mod segmentation;
+
+pub use segmentation::{linear_address, linear_in, room};
+
 /// The machine as a system instruction sees it.
 pub struct Execution<'a> {
     /// Registers. `rip` is the address of the instruction itself until it completes.

@@ -106,6 +106,16 @@ impl Segment {
     pub fn dpl(&self) -> u8 {
         (self.attributes >> 5 & 3) as u8
     }
+
+    /// The largest offset of the segment's size outside 64-bit mode: by D/B, 16 or 32 bits.
+    pub fn offset_mask(&self) -> u64 {
+        if self.attributes & Segment::BIG != 0 { 0xffff_ffff } else { 0xffff }
+    }
+
+    /// Data that grows down: valid offsets lie above the limit.
+    pub fn expands_down(&self) -> bool {
+        self.attributes & 0b1100 == 0b0100
+    }
 }
 
 /// GDTR or IDTR.
@@ -139,7 +149,7 @@ impl Default for FxArea {
 pub struct State {
     /// RAX RCX RDX RBX RSP RBP RSI RDI R8-R15.
     pub gpr: [u64; 16],
-    /// Linear address of the next instruction (CS base is 0 in long mode).
+    /// Offset within CS of the next instruction: RIP in 64-bit mode, otherwise EIP or IP, zero-extended.
     pub rip: u64,
     /// The complete RFLAGS; bit 1 always set.
     pub rflags: u64,
@@ -209,5 +219,44 @@ impl State {
     /// Whether long mode is active and CS selects 64-bit code.
     pub fn is_long(&self) -> bool {
         self.efer & control::EFER_LMA != 0 && self.segments[segment::CS].attributes & Segment::LONG != 0
+    }
+
+    /// Whether long mode is active: 64-bit mode or compatibility mode.
+    pub fn is_long_active(&self) -> bool {
+        self.efer & control::EFER_LMA != 0
+    }
+
+    /// Real mode.
+    pub fn is_real(&self) -> bool {
+        self.cr0 & control::CR0_PE == 0
+    }
+
+    /// Virtual-8086 mode.
+    pub fn is_virtual_8086(&self) -> bool {
+        !self.is_real() && self.rflags & rflags::VM != 0 && !self.is_long_active()
+    }
+
+    /// Whether selectors are paragraph numbers: real and virtual-8086 mode.
+    pub fn has_paragraphs(&self) -> bool {
+        self.is_real() || self.is_virtual_8086()
+    }
+
+    /// Bits of code in CS: 16, 32 or 64. What instructions are decoded as.
+    pub fn code_bits(&self) -> u32 {
+        match self.segments[segment::CS].attributes {
+            _ if self.is_long() => 64,
+            attributes if attributes & Segment::BIG != 0 => 32,
+            _ => 16,
+        }
+    }
+
+    /// Bits of rSP that the stack uses, as a mask: 16, 32 or 64.
+    pub fn stack_mask(&self) -> u64 {
+        if self.is_long() { u64::MAX } else { self.segments[segment::SS].offset_mask() }
+    }
+
+    /// Linear address of an offset in CS.
+    pub fn code_address(&self, offset: u64) -> u64 {
+        if self.is_long() { offset } else { self.segments[segment::CS].base.wrapping_add(offset) & 0xffff_ffff }
     }
 }
