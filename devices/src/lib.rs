@@ -33,6 +33,7 @@ mod pit_channel;
 pub mod power;
 pub mod rtc;
 pub mod state;
+pub mod storage;
 pub mod uart;
 mod vectors;
 
