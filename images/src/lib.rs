@@ -7,13 +7,16 @@
 pub mod catalogue;
 pub mod chain;
 pub mod debian;
+pub mod disk;
 pub mod initramfs;
+pub mod qcow2;
 pub mod tiny;
 
 use std::path::{Path, PathBuf};
 
 pub use catalogue::{Catalogue, FetchError};
 pub use chain::Chain;
+pub use disk::{Disk, Format, ImageError, Options};
 
 /// A guest ready for the loader.
 #[derive(Clone, Debug)]

@@ -1,0 +1,158 @@
+//! Opening an image: looks first, locks second, tables third; nothing is written on the way.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use imago::file::File as Storage;
+use imago::qcow2::Qcow2;
+use imago::raw::Raw;
+use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, StorageOpenOptions};
+
+use super::{Disk, Format, ImageError, Options, lock, overlay};
+use crate::qcow2::{Header, tables};
+
+/// Images that build on images: more than this many are taken for a circle.
+const LONGEST_CHAIN: usize = 64;
+
+pub(super) fn open(path: &Path, options: &Options) -> Result<Disk, ImageError> {
+    let read_only = options.read_only || options.snapshot;
+    let opened = Opened::new(path, !read_only, options.format)?;
+    let format = opened.format;
+    let guarded = format == Format::Raw && options.format.is_none() && !read_only;
+    let written = opened.file.try_clone().map_err(ImageError::io(path, "open"))?;
+    let access = opened.access(0)?;
+    let bytes = access.size();
+    check_size(path, bytes)?;
+    let disk = Disk { access, written, _base: None, path: path.to_owned(), format, bytes, read_only, guarded };
+    if options.snapshot { overlay::over(disk, options) } else { Ok(disk) }
+}
+
+fn check_size(path: &Path, bytes: u64) -> Result<(), ImageError> {
+    if bytes == 0 {
+        return Err(ImageError::Empty { path: path.to_owned() });
+    }
+    if !bytes.is_multiple_of(512) {
+        let reason = format!("it has {bytes} bytes, which is not a whole number of 512-byte sectors");
+        return Err(ImageError::Truncated { path: path.to_owned(), reason });
+    }
+    Ok(())
+}
+
+/// A file that is open and locked, its format known.
+struct Opened {
+    file: File,
+    path: PathBuf,
+    length: u64,
+    format: Format,
+    writable: bool,
+}
+
+impl Opened {
+    fn new(path: &Path, writable: bool, format: Option<Format>) -> Result<Self, ImageError> {
+        let (file, length) = open_file(path, writable)?;
+        if length == 0 {
+            return Err(ImageError::Empty { path: path.to_owned() });
+        }
+        lock::lock(&file, writable).map_err(|what| ImageError::InUse { path: path.to_owned(), what })?;
+        let format = match format {
+            Some(format) => format,
+            None => Format::of(&file, length).map_err(ImageError::io(path, "read"))?,
+        };
+        if !format.runs() {
+            return Err(ImageError::ImportFirst { path: path.to_owned(), format });
+        }
+        Ok(Self { file, path: path.to_owned(), length, format, writable })
+    }
+
+    /// Through imago, once the tables have been looked at.
+    fn access(self, depth: usize) -> Result<FormatAccess<Storage>, ImageError> {
+        match self.format {
+            Format::Qcow2 => self.qcow2(depth),
+            _ => {
+                let Self { path, writable, .. } = self;
+                let storage = storage(self.file, &path, writable)?;
+                let raw = Raw::open_image(storage, writable).map_err(ImageError::io(&path, "open"))?;
+                Ok(FormatAccess::new(raw))
+            }
+        }
+    }
+
+    fn qcow2(self, depth: usize) -> Result<FormatAccess<Storage>, ImageError> {
+        let Self { file, path, length, writable, .. } = self;
+        let header = Header::read(&file, length).map_err(|fault| fault.of(&path))?;
+        header.check_runs(writable).map_err(|fault| fault.of(&path))?;
+        tables::check(&file, length, &header).map_err(|fault| fault.of(&path))?;
+        let backing = match &header.backing {
+            Some(name) => Some(backing(&path, name, &header, depth)?),
+            None => None,
+        };
+        let storage = storage(file, &path, writable)?;
+        let opened = Qcow2::<Storage>::builder(storage)
+            .write(writable)
+            .backing(backing)
+            .open(DenyImplicitOpenGate::default())
+            .map_err(damaged(&path))?;
+        Ok(FormatAccess::new(opened))
+    }
+}
+
+/// The image under a qcow2 image, read-only, and shared with others who only read it.
+fn backing(path: &Path, name: &str, header: &Header, depth: usize) -> Result<FormatAccess<Storage>, ImageError> {
+    let below = path.parent().unwrap_or(Path::new("")).join(name);
+    let fault = |reason: String| ImageError::Backing { path: path.to_owned(), backing: below.clone(), reason };
+    if depth >= LONGEST_CHAIN {
+        return Err(fault("the chain of backing files is too long; is it a circle?".to_owned()));
+    }
+    let format = match header.backing_format.as_deref() {
+        Some(text) => Some(text.parse().map_err(&fault)?),
+        None => None,
+    };
+    let opened = Opened::new(&below, false, format).map_err(|error| match error {
+        ImageError::Missing { .. } => {
+            fault("it is gone; put it back, or give its new place with qemu-img rebase".into())
+        }
+        other => fault(other.to_string()),
+    })?;
+    opened.access(depth + 1).map_err(|error| fault(error.to_string()))
+}
+
+fn open_file(path: &Path, writable: bool) -> Result<(File, u64), ImageError> {
+    let metadata = std::fs::metadata(path).map_err(ImageError::io(path, "open"))?;
+    let block = metadata.file_type().is_block_device();
+    if !metadata.is_file() && !block {
+        return Err(ImageError::NotAFile { path: path.to_owned() });
+    }
+    let file = OpenOptions::new().read(true).write(writable).open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied if writable => ImageError::ReadOnlyFile { path: path.to_owned() },
+        _ => ImageError::io(path, "open")(error),
+    })?;
+    let length = if block { end_of(&file).map_err(ImageError::io(path, "open"))? } else { metadata.len() };
+    Ok((file, length))
+}
+
+/// A block device's size.
+fn end_of(mut file: &File) -> io::Result<u64> {
+    use std::io::Seek;
+    let end = file.seek(io::SeekFrom::End(0))?;
+    // Unreadable media show here, with a better message than later.
+    file.read_at(&mut [0; 512], 0)?;
+    Ok(end)
+}
+
+pub(super) fn storage(file: File, path: &Path, writable: bool) -> Result<Storage, ImageError> {
+    let options = StorageOpenOptions::new().write(writable).filename(path);
+    Storage::from_open_file(file, options).map_err(ImageError::io(path, "open"))
+}
+
+pub(super) fn damaged(path: &Path) -> impl FnOnce(io::Error) -> ImageError {
+    let path = path.to_owned();
+    move |error| match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::Other => {
+            ImageError::Damaged { path, format: Format::Qcow2, reason: error.to_string() }
+        }
+        io::ErrorKind::Unsupported => ImageError::Unsupported { path, reason: error.to_string() },
+        _ => ImageError::io(&path, "open")(error),
+    }
+}

@@ -1,0 +1,69 @@
+//! A look at every table before a guest runs: each entry must point to a cluster inside the file.
+//!
+//! A cluster past the file's end would read as zeros, so that a cut copy of an image would give a disk with silent holes.
+
+use std::fs::File;
+
+use super::{Fault, Header, read_entries};
+
+/// The place in an L1 or L2 entry, bits 9 to 55.
+pub(crate) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+/// An L2 entry of a compressed cluster.
+pub(crate) const COMPRESSED: u64 = 1 << 62;
+
+/// Where the bytes of a compressed cluster begin and how many there are at most: sectors of 512 bytes, the first one only
+/// from the place on.
+pub(crate) fn compressed(entry: u64, cluster_bits: u32) -> (u64, u64) {
+    let split = 62 - (cluster_bits - 8);
+    let offset = entry & ((1 << split) - 1);
+    let sectors = (entry & (COMPRESSED - 1)) >> split;
+    (offset, (sectors + 1) * 512 - offset % 512)
+}
+
+/// Looks at the L1 table and all L2 tables.
+pub(crate) fn check(file: &File, length: u64, header: &Header) -> Result<(), Fault> {
+    let cluster = header.cluster();
+    let l1 = read_entries(file, header.l1_offset, header.l1_entries).map_err(Fault::Io)?;
+    for (number, entry) in l1.iter().enumerate().filter(|(_, entry)| *entry & OFFSET != 0) {
+        let l2_offset = entry & OFFSET;
+        if !l2_offset.is_multiple_of(cluster) {
+            return Err(Fault::Damaged(format!("entry {number} of the L1 table does not point to a cluster")));
+        }
+        if l2_offset.checked_add(cluster).is_none_or(|end| end > length) {
+            return Err(Fault::Truncated(format!("L2 table {number} is past the end of the file")));
+        }
+        let l2 = read_entries(file, l2_offset, header.l2_entries()).map_err(Fault::Io)?;
+        for (index, entry) in l2.into_iter().enumerate() {
+            check_entry(entry, header, length).map_err(|fault| at(fault, number * header.l2_entries() + index))?;
+        }
+    }
+    Ok(())
+}
+
+enum Wrong {
+    Unaligned,
+    Past,
+}
+
+fn at(wrong: Wrong, cluster: usize) -> Fault {
+    match wrong {
+        Wrong::Unaligned => {
+            Fault::Damaged(format!("the entry of the disk's cluster {cluster} does not point to a cluster"))
+        }
+        Wrong::Past => Fault::Truncated(format!("the disk's cluster {cluster} is past the end of the file")),
+    }
+}
+
+fn check_entry(entry: u64, header: &Header, length: u64) -> Result<(), Wrong> {
+    if entry & COMPRESSED != 0 {
+        // The last sector's rest need not be there.
+        let (offset, _) = compressed(entry, header.cluster_bits);
+        return if offset < length { Ok(()) } else { Err(Wrong::Past) };
+    }
+    let offset = entry & OFFSET;
+    if !offset.is_multiple_of(header.cluster()) {
+        return Err(Wrong::Unaligned);
+    }
+    // A file may end within its last cluster: the rest reads as zeros, as qemu-img leaves it.
+    if offset < length { Ok(()) } else { Err(Wrong::Past) }
+}
