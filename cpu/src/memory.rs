@@ -44,6 +44,13 @@ pub struct Touched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region(usize);
 
+impl Region {
+    /// Its number among regions, from 0; [`Memory::region`] leads back.
+    pub fn number(self) -> u8 {
+        self.0 as u8
+    }
+}
+
 /// Where a region is.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
@@ -113,6 +120,12 @@ impl Memory {
             self.regions[region.0].base = base;
             self.moved = true;
         }
+    }
+
+    /// The region with a number, if there is one.
+    pub fn region(&self, number: u8) -> Option<Region> {
+        let number = usize::from(number);
+        (number < self.regions.len()).then_some(Region(number))
     }
 
     /// Where a region is.
