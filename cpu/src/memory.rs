@@ -322,7 +322,7 @@ impl Memory {
         dirty
     }
 
-    /// Whether writing `bytes` at RAM offset `start` changes an 8-byte table entry that is present.
+    /// Whether writing `bytes` at RAM offset `start` changes eight bytes that hold a present table entry, or two.
     fn changes_present_entry(&self, start: usize, bytes: &[u8]) -> bool {
         let first = start & !7;
         let end = (start + bytes.len()).next_multiple_of(8);
@@ -330,28 +330,30 @@ impl Memory {
             let old: [u8; 8] = self.map[entry..entry + 8].try_into().expect("eight bytes");
             let from = entry.max(start);
             let to = (entry + 8).min(start + bytes.len());
-            old[0] & 1 != 0 && self.map[from..to] != bytes[from - start..to - start]
+            (old[0] | old[4]) & 1 != 0 && self.map[from..to] != bytes[from - start..to - start]
         })
     }
 
-    /// An aligned 8-byte load, as page walks make it; zero where there is no RAM.
+    /// An aligned load of 4 or 8 bytes, as page walks make it; zero where there is no RAM.
     #[inline]
-    pub(crate) fn load_entry(&self, address: u64) -> u64 {
+    pub(crate) fn load_entry(&self, address: u64, bytes: u64) -> u64 {
         let Some(page) = self.page_of(address) else { return 0 };
         let start = page * PAGE as usize + (address % PAGE) as usize;
+        if bytes == 4 {
+            return u64::from(u32::from_le_bytes(self.map[start..start + 4].try_into().expect("four bytes")));
+        }
         u64::from_le_bytes(self.map[start..start + 8].try_into().expect("eight bytes"))
     }
 
-    /// Sets accessed or dirty bits in an entry. Not a guest store: it changes no translation.
+    /// Sets accessed or dirty bits, which stand in an entry's first byte. Not a guest store: it changes no translation.
     pub(crate) fn set_entry_bits(&mut self, address: u64, bits: u64) {
-        let Some(page) = self.page_of(address) else { return };
+        let Some(page) = self.page_of(address).filter(|&page| self.is_writable(page)) else { return };
         let start = page * PAGE as usize + (address % PAGE) as usize;
-        let entry = u64::from_le_bytes(self.map[start..start + 8].try_into().expect("eight bytes")) | bits;
         if self.flags[page] & CODE != 0 {
-            self.touched.push(Touched { address, length: 8, table: false, code: true });
+            self.touched.push(Touched { address, length: 1, table: false, code: true });
         }
         self.flags[page] |= DIRTY;
-        self.map[start..start + 8].copy_from_slice(&entry.to_le_bytes());
+        self.map[start] |= bits as u8;
     }
 
     /// Stores that hit tracked pages since the last call.

@@ -1,4 +1,7 @@
-//! Four-level long-mode paging (APM vol. 2 §5.3): one walk, with accessed and dirty bits set as hardware does.
+//! Paging in all its formats (APM vol. 2 §5.2, §5.3): one walk, with accessed and dirty bits set as hardware does.
+//!
+//! The page-directory pointers of PAE are read with every walk and not kept from the last write of CR3, as this CPU
+//! vendor allows: so they too are a function of memory alone.
 
 use crate::exception::Exception;
 use crate::memory::Memory;
@@ -52,7 +55,7 @@ pub struct Translation {
     pub physical: u64,
     /// A store by the same privilege would be allowed, and the dirty bit is already set.
     pub writable_now: bool,
-    /// Guest-physical addresses of the table entries walked, topmost (level 4) first; unused ones are zero.
+    /// Guest-physical addresses of the table entries walked, topmost first; unused ones are zero.
     pub entries: [u64; 4],
     /// How many of `entries` are in use.
     pub depth: usize,
@@ -64,7 +67,99 @@ pub fn is_canonical(linear: u64) -> bool {
     ((linear as i64) << 16 >> 16) as u64 == linear
 }
 
-/// Translates a linear address, setting accessed and dirty bits.
+/// The shape of the tables in use (APM vol. 2 §5.2, §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// Levels of tables.
+    pub levels: u32,
+    /// Bytes in an entry: 4 or 8.
+    pub entry_bytes: u64,
+    /// Bits of the linear address that one table decides: 9 or 10.
+    pub index_bits: u32,
+}
+
+impl Format {
+    /// 4 KiB and 4 MiB pages, 32-bit entries.
+    const CLASSIC: Format = Format { levels: 2, entry_bytes: 4, index_bits: 10 };
+    /// Physical address extension.
+    const EXTENDED: Format = Format { levels: 3, entry_bytes: 8, index_bits: 9 };
+    /// Long mode.
+    const LONG: Format = Format { levels: 4, entry_bytes: 8, index_bits: 9 };
+
+    /// What the control registers select, whether or not paging is on.
+    pub fn of(state: &State) -> Format {
+        if state.efer & control::EFER_LMA != 0 {
+            Format::LONG
+        } else if state.cr4 & control::CR4_PAE != 0 {
+            Format::EXTENDED
+        } else {
+            Format::CLASSIC
+        }
+    }
+
+    /// The lowest bit of a linear address that an entry at `level` (1 is the lowest) decides.
+    pub fn shift(self, level: u32) -> u32 {
+        12 + self.index_bits * (level - 1)
+    }
+
+    /// Guest-physical address of the topmost table.
+    pub fn root(self, cr3: u64) -> u64 {
+        match self.levels {
+            2 => cr3 & 0xffff_f000,
+            3 => cr3 & 0xffff_ffe0,
+            _ => cr3 & ADDRESS,
+        }
+    }
+
+    /// Entries of the topmost table.
+    pub fn root_entries(self) -> u64 {
+        if self.levels == 3 { 4 } else { 1 << self.index_bits }
+    }
+
+    fn is_pointer_table(self, level: u32) -> bool {
+        self.levels == 3 && level == 3
+    }
+
+    /// Whether an entry maps a page although tables could follow.
+    fn is_large(self, level: u32, entry: u64, state: &State) -> bool {
+        let possible = match self.levels {
+            2 => level == 2 && state.cr4 & control::CR4_PSE != 0,
+            3 => level == 2,
+            _ => level == 2 || level == 3,
+        };
+        possible && entry & LARGE != 0
+    }
+
+    /// Bits that must be zero.
+    fn reserved(self, level: u32, large: bool, no_execute_on: bool) -> u64 {
+        if self.levels == 2 {
+            return if large { 1 << 21 } else { 0 };
+        }
+        if self.is_pointer_table(level) {
+            return RESERVED | 0x1e6 | !((1 << 52) - 1);
+        }
+        let above = if self.levels == 3 { 0x7ff << 52 } else { 0 };
+        let top = if level == 4 { LARGE } else { 0 };
+        RESERVED
+            | above
+            | top
+            | if no_execute_on { 0 } else { NO_EXECUTE }
+            | if large { (1 << self.shift(level)) - (1 << 13) } else { 0 }
+    }
+
+    /// Where an entry that ends the walk maps to.
+    fn frame(self, level: u32, large: bool, entry: u64) -> u64 {
+        let span = (1u64 << self.shift(level)) - 1;
+        match (self.levels, large) {
+            // PSE-36: bits 13-20 are bits 32-39 of the address.
+            (2, true) => entry & 0xffc0_0000 | (entry >> 13 & 0xff) << 32,
+            (2, false) => entry & 0xffff_f000,
+            _ => entry & ADDRESS & !span,
+        }
+    }
+}
+
+/// Translates a linear address, setting accessed and dirty bits. Outside long mode the address has 32 bits.
 ///
 /// # Errors
 /// #PF as the tables say, or #GP(0) for an address that is not canonical.
@@ -72,10 +167,12 @@ pub fn walk(memory: &mut Memory, state: &State, linear: u64, access: Access) -> 
     if state.cr0 & control::CR0_PG == 0 {
         return Ok(Translation { physical: linear & 0xffff_ffff, writable_now: true, ..Translation::default() });
     }
-    if !is_canonical(linear) {
+    let format = Format::of(state);
+    if format.levels == 4 && !is_canonical(linear) {
         return Err(Exception::general_protection(0));
     }
-    let no_execute_on = state.efer & control::EFER_NXE != 0;
+    let linear = if format.levels == 4 { linear } else { linear & 0xffff_ffff };
+    let no_execute_on = state.efer & control::EFER_NXE != 0 && format.levels > 2;
     let fault = |present: bool, reserved: bool| {
         let error = u32::from(present)
             | u32::from(access.write) << 1
@@ -85,37 +182,34 @@ pub fn walk(memory: &mut Memory, state: &State, linear: u64, access: Access) -> 
         Exception::page_fault(error, linear)
     };
     let mut found = Translation::default();
-    let mut table = state.cr3 & ADDRESS;
+    let mut table = format.root(state.cr3);
     let (mut writable, mut user, mut executable) = (true, true, true);
     let mut seen = [0u64; 4];
-    let mut level = 4u32;
+    let mut level = format.levels;
     let leaf = loop {
-        let shift = 12 + 9 * (level - 1);
-        let at = table + (linear >> shift & 511) * 8;
-        let entry = memory.load_entry(at);
+        let shift = format.shift(level);
+        let at = table + (linear >> shift & ((1 << format.index_bits) - 1)) * format.entry_bytes;
+        let entry = memory.load_entry(at, format.entry_bytes);
         if entry & PRESENT == 0 {
             return Err(fault(false, false));
         }
-        let large = entry & LARGE != 0;
-        let reserved = RESERVED
-            | if no_execute_on { 0 } else { NO_EXECUTE }
-            | if level == 4 { LARGE } else { 0 }
-            | if large && (level == 2 || level == 3) { (1 << shift) - (1 << 13) } else { 0 };
-        if entry & reserved != 0 {
+        let large = format.is_large(level, entry, state);
+        if entry & format.reserved(level, large, no_execute_on) != 0 {
             return Err(fault(true, true));
         }
-        writable &= entry & WRITABLE != 0;
-        user &= entry & USER != 0;
-        executable &= entry & NO_EXECUTE == 0;
         found.entries[found.depth] = at;
         seen[found.depth] = entry;
         found.depth += 1;
+        if !format.is_pointer_table(level) {
+            writable &= entry & WRITABLE != 0;
+            user &= entry & USER != 0;
+            executable &= !(no_execute_on && entry & NO_EXECUTE != 0);
+        }
         if level == 1 || large {
-            let span = (1u64 << shift) - 1;
-            found.physical = (entry & ADDRESS & !span) | (linear & span);
+            found.physical = format.frame(level, large, entry) | (linear & ((1u64 << shift) - 1));
             break entry;
         }
-        table = entry & ADDRESS;
+        table = if format.levels == 2 { entry & 0xffff_f000 } else { entry & ADDRESS };
         level -= 1;
     };
     let may_write = writable || (!access.user && state.cr0 & control::CR0_WP == 0);
@@ -125,7 +219,7 @@ pub fn walk(memory: &mut Memory, state: &State, linear: u64, access: Access) -> 
     for (depth, &entry) in seen[..found.depth].iter().enumerate() {
         let last = depth + 1 == found.depth;
         let wanted = ACCESSED | if last && access.write { DIRTY } else { 0 };
-        if entry & wanted != wanted {
+        if entry & wanted != wanted && !format.is_pointer_table(format.levels - depth as u32) {
             memory.set_entry_bits(found.entries[depth], wanted);
         }
     }

@@ -18,6 +18,14 @@ impl Mode {
     pub const SSE_OFF: u8 = 4;
     /// A single instruction that may touch devices and tracked pages, and then comes back.
     pub const ISOLATED: u8 = 8;
+    /// 32-bit code, outside 64-bit mode.
+    pub const CODE_32: u8 = 16;
+    /// 16-bit code.
+    pub const CODE_16: u8 = 32;
+    /// The stack segment is a 16-bit one.
+    pub const STACK_16: u8 = 64;
+    /// Outside 64-bit mode: CS, DS, ES and SS begin at 0, have no limit and allow what they usually do.
+    pub const FLAT: u8 = 128;
 
     /// Runs at CPL 3.
     pub fn user(self) -> bool {
@@ -27,6 +35,42 @@ impl Mode {
     /// A single instruction on its own.
     pub fn isolated(self) -> bool {
         self.0 & Mode::ISOLATED != 0
+    }
+
+    /// 64-bit mode.
+    pub fn long(self) -> bool {
+        self.0 & (Mode::CODE_32 | Mode::CODE_16) == 0
+    }
+
+    /// Offsets are linear addresses for CS, DS, ES and SS.
+    pub fn flat(self) -> bool {
+        self.long() || self.0 & Mode::FLAT != 0
+    }
+
+    /// Default size of code: 16, 32 or 64 bits.
+    pub fn bitness(self) -> u32 {
+        match (self.0 & Mode::CODE_32 != 0, self.0 & Mode::CODE_16 != 0) {
+            (true, _) => 32,
+            (_, true) => 16,
+            _ => 64,
+        }
+    }
+
+    /// Bits of the stack pointer that count: 16, 32 or 64.
+    pub fn stack_bits(self) -> u32 {
+        if self.long() {
+            64
+        } else if self.0 & Mode::STACK_16 != 0 {
+            16
+        } else {
+            32
+        }
+    }
+
+    /// What the jump cache holds for an address, so that no other mode finds it: the negated sum. The slots of two
+    /// addresses that differ by less than a slot's distance are different ones.
+    pub fn jump_tag(self, rip: u64) -> u64 {
+        rip.wrapping_add(u64::from(self.0)).wrapping_neg()
     }
 }
 
@@ -41,7 +85,7 @@ pub struct Link {
 
 /// One translated block.
 pub struct Block {
-    /// Linear address of the first instruction.
+    /// Offset in the code segment of the first instruction: in 64-bit mode its linear address.
     pub rip: u64,
     /// Guest-physical address of the first byte.
     pub physical: u64,
@@ -71,7 +115,7 @@ impl Block {
         self.offsets.len() as u64
     }
 
-    /// Linear address of an instruction.
+    /// Offset in the code segment of an instruction.
     pub fn rip_of(&self, index: usize) -> u64 {
         self.rip.wrapping_add(u64::from(self.offsets[index]))
     }
@@ -207,7 +251,7 @@ impl Blocks {
         block.valid = false;
         self.keys.remove(&key(block.rip, block.physical, block.mode));
         if !block.mode.isolated() {
-            tlb.forget_jump(block.mode.user(), block.rip);
+            tlb.forget_jump(block.mode, block.rip);
         }
         for link in block.links.drain(..) {
             buffer.patch(link.site, link.stub);

@@ -82,9 +82,11 @@ pub struct Builder<'a> {
     pub block: u32,
     /// The mode translated for.
     pub mode: Mode,
-    /// Whether exits may be linked or use the jump cache; else each goes back to the dispatcher.
+    /// Every exit goes back to the dispatcher.
+    pub alone: bool,
+    /// Whether exits may be linked or use the jump cache.
     pub chain: bool,
-    /// Linear address of the block.
+    /// Offset in the code segment of the block.
     pub rip: u64,
     /// The instruction being translated.
     pub index: u8,
@@ -273,7 +275,7 @@ impl Builder<'_> {
         self.cold.push(Cold::LoadFpu { jump, back });
     }
 
-    /// A memory access at the linear address in R10: translates it, then runs `operation`, which may use RCX and finds
+    /// A memory access at the linear address in R10 (see [`Builder::segment`]): translates it, then runs `operation`, which may use RCX and finds
     /// the bytes at [R10+R13].
     pub fn access(&mut self, site: AccessSite, operation: impl FnOnce(&mut Self)) {
         let retry = self.out.len();
@@ -293,13 +295,15 @@ impl Builder<'_> {
         self.cold.push(Cold::Access { index: self.index, jump, retry, operation, site });
     }
 
-    /// Continues at the linear address in R10, through the jump cache.
+    /// Continues at the offset in R10, through the jump cache.
     pub fn jump_to_r10(&mut self) {
-        if !self.chain {
+        if self.alone {
             self.service_number(super::sites::LEAVE);
             return;
         }
-        self.look_up_jump();
+        if self.chain {
+            self.look_up_jump();
+        }
         self.service_number(super::sites::MISS);
     }
 
@@ -317,20 +321,31 @@ impl Builder<'_> {
         self.bytes(&[0x45, 0x0f, 0xb7, 0xea]); // movzx r13d, r10w
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tag]
         self.bytes(&self.tables.jump_tag.to_le_bytes());
-        self.bytes(&[0x4a, 0x8d, 0x0c, 0x11]); // lea rcx, [rcx+r10]
+        self.bytes(&[0x4a, 0x8d, 0x8c, 0x11]); // lea rcx, [rcx+r10+mode]
+        self.bytes(&u32::from(self.mode.0).to_le_bytes());
         let jump = self.unless_zero();
         self.bytes(&[0x42, 0xff, 0xa4, 0xec]); // jmp [rsp+r13*8+entry]
         self.bytes(&self.tables.jump_entry.to_le_bytes());
         self.aim_here(jump);
     }
 
-    /// What a jump with displacement at `jump` to a linear target becomes.
+    /// What a jump with displacement at `jump` to a constant target becomes.
     pub fn leave(&mut self, jump: usize, target: u64) {
         let near = self.chain && (target ^ self.rip) >> 12 == 0;
         self.cold.push(if near { Cold::Link { jump, target } } else { Cold::Far { jump, target } });
     }
 
-    /// Continues at a constant linear address.
+    /// The instruction goes to a constant target. `moved`: what it has added to the stack pointer.
+    pub fn branch_at(&mut self, target: u64, moved: i32) {
+        if self.mode.flat() {
+            self.continue_at(target);
+        } else {
+            self.constant(host::R10, target);
+            self.branch_to_r10(moved);
+        }
+    }
+
+    /// Continues at a constant offset in the code segment.
     pub fn continue_at(&mut self, target: u64) {
         if self.chain && (target ^ self.rip) >> 12 == 0 {
             let jump = self.jump();
@@ -343,6 +358,8 @@ impl Builder<'_> {
 
     /// Emits everything that is reached rarely.
     pub fn finish(&mut self) {
+        // Only a block's last instruction jumps.
+        let last = self.index;
         for cold in std::mem::take(&mut self.cold) {
             match cold {
                 Cold::Access { index, jump, retry, operation, site } => {
@@ -353,10 +370,17 @@ impl Builder<'_> {
                     let site = Site::Link { target, jump: self.base + jump as u64, stub: self.here() };
                     self.service(site);
                 }
-                Cold::Far { jump, target } => {
+                Cold::Far { jump, target } if self.mode.flat() => {
                     self.aim_here(jump);
                     self.constant(host::R10, target);
                     self.jump_to_r10();
+                }
+                Cold::Far { jump, target } => {
+                    self.aim_here(jump);
+                    self.constant(host::R10, target);
+                    let index = std::mem::replace(&mut self.index, last);
+                    self.branch_to_r10(0);
+                    self.index = index;
                 }
                 Cold::Raise { jump, index, exception } => {
                     self.aim_here(jump);

@@ -9,7 +9,7 @@ use crate::bus::Bus;
 use crate::cpu::Stop;
 use crate::exception::Exception;
 use crate::paging::{self, Access};
-use crate::state::{control, rflags};
+use crate::state::{control, rflags, segment};
 use crate::system;
 
 impl Engine {
@@ -25,7 +25,7 @@ impl Engine {
         if state.cr4 & control::CR4_OSFXSR == 0 {
             mode |= Mode::SSE_OFF;
         }
-        Mode(mode)
+        Mode(mode | self.segment_mode)
     }
 
     /// See [`crate::Cpu::run`].
@@ -35,6 +35,8 @@ impl Engine {
         self.bus = Some(bus);
         self.interrupt_waiting = interrupt_waiting;
         self.exit = Exit::Lookup;
+        self.refresh_segments();
+        self.require_format();
         signals::enter(&raw mut self.port);
         let stop = loop {
             if let Some(stop) = self.reason_to_stop(until) {
@@ -131,15 +133,48 @@ impl Engine {
         Some(next)
     }
 
+    /// Control registers may have been changed from outside.
+    fn require_format(&mut self) {
+        let format = paging::Format::of(self.state());
+        if format != self.tlb.format() {
+            self.forget_derived();
+        }
+    }
+
+    /// The linear address of an offset in the code segment.
+    pub(super) fn linear_of(&self, rip: u64) -> u64 {
+        match self.segment_mode & Mode::FLAT == 0 && self.segment_mode != 0 {
+            true => rip.wrapping_add(self.state().segments[segment::CS].base) & 0xffff_ffff,
+            false => rip,
+        }
+    }
+
+    /// Bytes of code from RIP on that the limit of the code segment allows.
+    pub(super) fn code_room(&self, mode: Mode) -> u64 {
+        if mode.flat() {
+            return u64::MAX;
+        }
+        let state = self.state();
+        (u64::from(state.segments[segment::CS].limit) + 1).saturating_sub(state.rip)
+    }
+
     /// The block at RIP, translated if need be.
     pub(super) fn locate(&mut self, mode: Mode) -> Result<u32, Exception> {
         let rip = self.state().rip;
-        let physical = self.fetch_address(rip, mode.user())?;
+        let linear = self.linear_of(rip);
+        let room = self.code_room(mode);
+        if room == 0 {
+            return Err(Exception::general_protection(0));
+        }
+        let physical = self.fetch_address(linear, mode.user())?;
         let number = match self.blocks.find(rip, physical, mode) {
+            Some(number) if u64::from(self.blocks.get(number).length) > room => {
+                return self.translate(rip, physical, mode, 1, true);
+            }
             Some(number) => {
                 // Its second page may be mapped elsewhere by now.
                 if let Some(second) = self.blocks.get(number).second_page {
-                    let next = (rip & !0xfff).wrapping_add(0x1000);
+                    let next = self.next_page(linear);
                     if self.fetch_address(next, mode.user())? != second {
                         return self.translate(rip, physical, mode, 1, true);
                     }
@@ -151,12 +186,18 @@ impl Engine {
                 self.translate(rip, physical, mode, limit, false)?
             }
         };
-        if !mode.isolated() {
+        if !mode.isolated() && mode.flat() {
             let block = self.blocks.get(number);
             let last = rip.wrapping_add(u64::from(block.length.max(1)) - 1);
-            self.tlb.fill_jump(mode.user(), rip, last, block.host);
+            self.tlb.fill_jump(mode, rip, last, block.host);
         }
         Ok(number)
+    }
+
+    /// The linear address of the page behind an address.
+    pub(super) fn next_page(&self, linear: u64) -> u64 {
+        let next = (linear & !0xfff).wrapping_add(0x1000);
+        if self.segment_mode == 0 { next } else { next & 0xffff_ffff }
     }
 
     /// Translates an instruction address, setting accessed bits.

@@ -5,6 +5,7 @@ use super::{Engine, Exit};
 use crate::bus::{Bus, Icount};
 use crate::exception::Exception;
 use crate::execution::Execution;
+use crate::paging::Format;
 use crate::state::control;
 use crate::system;
 
@@ -35,17 +36,21 @@ impl Engine {
         // SAFETY: the frame and the bus are apart from `self.memory`; the bus pointer is valid during a run.
         let (state, bus) = unsafe { (&mut (*self.mapping.get()).state, &mut *self.bus.expect("during a run")) };
         let before = (state.cr0, state.cr3, state.cr4, state.efer, state.cpl);
+        let segments_before = self.segment_mode;
         let mut execution = Execution { state, memory: &mut self.memory, bus, now: Icount(now), device: false };
         let result = action(&mut execution);
         self.device |= execution.device;
+        self.refresh_segments();
         let state = self.state();
         let after = (state.cr0, state.cr3, state.cr4, state.efer, state.cpl);
         if before == after {
-            return (result, false);
+            return (result, segments_before != self.segment_mode);
         }
+        let format = Format::of(state);
         let paging = control::CR0_PG | control::CR0_WP;
         if (before.0 ^ after.0) & paging != 0 || before.2 != after.2 || before.3 != after.3 {
             self.tlb.flush(&mut self.memory);
+            self.tlb.set_format(format);
         } else if before.1 != after.1 {
             self.tlb.switch_space(&mut self.memory, before.1, after.1);
         }

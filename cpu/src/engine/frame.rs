@@ -68,6 +68,14 @@ pub struct Frame {
     pub engine: u64,
     /// Scratch of one guest instruction.
     pub temporary: u64,
+    /// Offset in a segment that is not flat, of the access under way.
+    pub offset: u64,
+    /// Room left by a limit, whose upper half says whether there was enough.
+    pub room: u64,
+    /// Limits for loads, by segment; far below zero where the segment must be looked at for each access.
+    pub load_limit: [i64; 6],
+    /// As `load_limit`, for stores.
+    pub store_limit: [i64; 6],
     /// MXCSR for Rust.
     pub host_mxcsr: u64,
     /// Where an access that cannot be made in place happens; the engine picks 64 aligned bytes plus offset in it.

@@ -1,7 +1,7 @@
 //! The engine: finds or translates blocks, enters them, and deals with every reason they come back.
 //!
 //! Reading order: [`frame`] (what translated code sees), [`trampolines`] (the way in and out), [`tlb`] and [`blocks`]
-//! (what is cached), [`translate`], [`relocate`] and [`transfer`] (from guest to host code), [`dispatch`] (what runs
+//! (what is cached), [`translate`], [`relocate`], [`legacy`] and [`transfer`] (from guest to host code), [`dispatch`] (what runs
 //! next), [`service`] (what translated code asks of Rust), [`follow_up`] (what changes entail), [`signals`] (faults of
 //! the host).
 #![allow(unsafe_code)]
@@ -13,6 +13,7 @@ mod dispatch;
 mod follow_up;
 pub mod frame;
 pub mod hasher;
+mod legacy;
 pub mod relocate;
 pub mod service;
 pub mod signals;
@@ -25,6 +26,7 @@ pub mod translate;
 use crate::bus::Bus;
 use crate::exception::Exception;
 use crate::memory::Memory;
+use crate::paging::Format;
 use crate::state::State;
 use blocks::{Block, Blocks};
 use buffer::{CodeBuffer, Guard};
@@ -89,6 +91,8 @@ pub struct Engine {
     /// How often all blocks have been forgotten.
     generation: u64,
     bounce: Bounce,
+    /// The bits of the mode that segments decide.
+    segment_mode: u8,
 }
 
 // SAFETY: the raw pointers lead to mappings the engine owns and, during a run only, to the caller's bus.
@@ -136,6 +140,7 @@ impl Engine {
             exit: Exit::Lookup,
             generation: 0,
             bounce: Bounce::default(),
+            segment_mode: 0,
         });
         let address = &raw mut *engine as u64;
         engine.frame().engine = address;
@@ -173,6 +178,8 @@ impl Engine {
         self.blocks.clear(&mut self.memory);
         self.tlb.forget_jumps();
         self.tlb.flush(&mut self.memory);
+        let format = Format::of(self.state());
+        self.tlb.set_format(format);
         self.sites.truncate(sites::FIXED);
         self.scratch_sites = sites::FIXED;
         self.buffer.truncate(self.kept_code);

@@ -6,7 +6,7 @@
 use super::builder::{Builder, host};
 use super::sites::AccessSite;
 use super::trampolines::{HOMES, host_register};
-use crate::state::{gpr, segment};
+use crate::state::gpr;
 use iced_x86::{Code, CpuidFeature, Instruction, InstructionInfo, Mnemonic, OpAccess, OpKind, Register};
 
 /// A guest register that an instruction names, standing in a scratch register.
@@ -66,9 +66,22 @@ fn waits_for_x87(instruction: &Instruction) -> bool {
     (x87 || uses_mmx) && waits
 }
 
-/// Forms with a fixed accumulator and an absolute address have no encoding with a base register.
+/// Forms that cannot stand in 64-bit code with a base register: an accumulator with an absolute address, one-byte INC
+/// and DEC, and 82h, which was another name of 80h.
 fn general_form(code: Code) -> Code {
     match code {
+        Code::Inc_r16 => Code::Inc_rm16,
+        Code::Inc_r32 => Code::Inc_rm32,
+        Code::Dec_r16 => Code::Dec_rm16,
+        Code::Dec_r32 => Code::Dec_rm32,
+        Code::Add_rm8_imm8_82 => Code::Add_rm8_imm8,
+        Code::Or_rm8_imm8_82 => Code::Or_rm8_imm8,
+        Code::Adc_rm8_imm8_82 => Code::Adc_rm8_imm8,
+        Code::Sbb_rm8_imm8_82 => Code::Sbb_rm8_imm8,
+        Code::And_rm8_imm8_82 => Code::And_rm8_imm8,
+        Code::Sub_rm8_imm8_82 => Code::Sub_rm8_imm8,
+        Code::Xor_rm8_imm8_82 => Code::Xor_rm8_imm8,
+        Code::Cmp_rm8_imm8_82 => Code::Cmp_rm8_imm8,
         Code::Mov_AL_moffs8 => Code::Mov_r8_rm8,
         Code::Mov_AX_moffs16 => Code::Mov_r16_rm16,
         Code::Mov_EAX_moffs32 => Code::Mov_r32_rm32,
@@ -90,8 +103,8 @@ fn shifts_by_cl(instruction: &Instruction) -> bool {
 }
 
 impl Builder<'_> {
-    /// Emits R10 = linear address of the memory operand (segment base included if `with_segment`).
-    pub fn address(&mut self, instruction: &Instruction, with_segment: bool) {
+    /// Emits R10 = offset of the memory operand in its segment.
+    pub fn address(&mut self, instruction: &Instruction) {
         let base = instruction.memory_base();
         let index = instruction.memory_index();
         let displacement = instruction.memory_displacement64();
@@ -110,15 +123,9 @@ impl Builder<'_> {
                 (Some(base), None, 0, true) => self.copy(host::R10, base),
                 _ => self.lea(host::R10, base, index, displacement, wide),
             }
-        }
-        if with_segment {
-            let number = match instruction.memory_segment() {
-                Register::FS => segment::FS,
-                Register::GS => segment::GS,
-                _ => return,
-            };
-            self.load(host::RCX, super::frame::segment_base_displacement(number));
-            self.lea(host::R10, Some(host::R10), Some((host::RCX, 1)), 0, true);
+            if instruction.memory_base().size() == 2 || instruction.memory_index().size() == 2 {
+                self.narrow();
+            }
         }
     }
 
@@ -163,7 +170,7 @@ impl Builder<'_> {
     }
 
     fn load_effective_address(&mut self, instruction: &Instruction) {
-        self.address(instruction, false);
+        self.address(instruction);
         let register = instruction.op0_register();
         let guest = register.full_register().number();
         match register.size() {
@@ -192,8 +199,9 @@ impl Builder<'_> {
             Code::Movsxd_r16_rm16 => 4,
             _ => instruction.memory_size().size(),
         };
-        self.address(instruction, true);
-        let site = self.access_site(instruction, size, info.op_access(operand));
+        self.address(instruction);
+        let mut site = self.access_site(instruction, size, info.op_access(operand));
+        self.segment(instruction, &mut site);
         self.access(site, |builder| builder.emit_mapped(instruction, &mapping, true));
     }
 
@@ -298,6 +306,7 @@ fn map_registers(instruction: &Instruction, info: &InstructionInfo, scratch: &[u
 /// The instruction with host registers, and its memory operand at `place`.
 fn rewrite(instruction: &Instruction, mapping: &Mapping, place: Option<(u8, Option<u8>)>) -> Instruction {
     let mut changed = *instruction;
+    changed.set_code(general_form(instruction.code()));
     changed.set_has_lock_prefix(false);
     // What was ignored when decoded (REP BSF is BSF here) must not become a meaning on the host.
     changed.set_has_rep_prefix(false);
@@ -313,7 +322,6 @@ fn rewrite(instruction: &Instruction, mapping: &Mapping, place: Option<(u8, Opti
         }
     }
     if let Some((base, index)) = place {
-        changed.set_code(general_form(instruction.code()));
         changed.set_segment_prefix(Register::None);
         changed.set_memory_base(Register::RAX + u32::from(base));
         changed.set_memory_index(index.map_or(Register::None, |index| Register::RAX + u32::from(index)));

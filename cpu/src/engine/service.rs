@@ -5,9 +5,10 @@ use super::frame::pack_flags;
 use super::sites::{AccessSite, COMMIT, Site};
 use super::{Bounce, Engine, Exit};
 use crate::exception::Exception;
+use crate::execution::linear_address;
 use crate::memory::{CODE, PAGE, TABLE};
 use crate::paging::{self, Access, Translation};
-use crate::state::{gpr, rflags};
+use crate::state::{gpr, rflags, segment};
 use crate::system::{self, Flow};
 use iced_x86::Instruction;
 
@@ -79,10 +80,13 @@ impl Engine {
 
     /// An indirect transfer whose target, in R10, is not in the jump cache.
     fn branch(&mut self, block: u32, index: u8, moved: i32) -> u32 {
+        let target = self.frame().address;
+        let beyond = !self.block(block).mode.flat() && target > u64::from(self.state().segments[segment::CS].limit);
         let frame = self.frame();
-        if !paging::is_canonical(frame.address) {
+        if beyond || !paging::is_canonical(target) {
+            let mask = frame.state.stack_mask();
             let stack = &mut frame.state.gpr[gpr::RSP];
-            *stack = stack.wrapping_sub(i64::from(moved) as u64);
+            *stack = *stack & !mask | stack.wrapping_sub(i64::from(moved) as u64) & mask;
             return self.abort(block, index, Exit::Raised(Exception::general_protection(0)));
         }
         frame.state.rip = frame.address;
@@ -161,8 +165,21 @@ impl Engine {
         self.abort(number, index, Exit::Raised(exception))
     }
 
+    /// The linear address of the access, seen to by all rules of segments.
+    fn linear_of_access(&mut self, site: &AccessSite) -> Result<u64, Exception> {
+        if let Some(number) = site.segment {
+            let offset = self.frame().offset;
+            let linear = linear_address(self.state(), usize::from(number), offset, u32::from(site.size), site.write)?;
+            self.frame().address = linear;
+        }
+        Ok(self.frame().address)
+    }
+
     fn slow_access(&mut self, site: &AccessSite) -> u32 {
-        let linear = self.frame().address;
+        let linear = match self.linear_of_access(site) {
+            Ok(linear) => linear,
+            Err(exception) => return self.abort(site.block, site.index, Exit::Raised(exception)),
+        };
         let user = self.block(site.block).mode.user();
         let isolated = self.block(site.block).mode.isolated();
         if site.aligned && !linear.is_multiple_of(u64::from(site.size)) {
@@ -215,14 +232,14 @@ impl Engine {
     ) -> Result<(Translation, Bounce), Exception> {
         // SAFETY: the state lives in the frame, apart from the memory borrowed here.
         let state = unsafe { &(*self.mapping.get()).state };
-        if !paging::is_canonical(linear.wrapping_add(size as u64 - 1)) {
+        if self.segment_mode == 0 && !paging::is_canonical(linear.wrapping_add(size as u64 - 1)) {
             return Err(Exception::general_protection(0));
         }
         let found = paging::walk(&mut self.memory, state, linear, access)?;
         let first = size.min((PAGE - linear % PAGE) as usize);
         let mut bounce = Bounce { physical: [(found.physical, first), (0, 0)], pieces: 1, host: 0 };
         if first < size {
-            let next = linear.wrapping_add(first as u64);
+            let next = self.next_page(linear);
             bounce.physical[1] = (paging::walk(&mut self.memory, state, next, access)?.physical, size - first);
             bounce.pieces = 2;
         }

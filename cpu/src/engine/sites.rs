@@ -35,6 +35,8 @@ pub struct AccessSite {
     pub stack: bool,
     /// The operation only stores: it may be repeated.
     pub plain: bool,
+    /// The segment whose base and limit the lookup has seen to; the frame has the offset.
+    pub segment: Option<u8>,
     /// Host address of the lookup.
     pub retry: u64,
     /// Host address of the operation followed by a commit.

@@ -6,22 +6,29 @@
 //! new tables share with the old ones.
 #![allow(unsafe_code)]
 
+use super::blocks::Mode;
 use super::frame::{Frame, SLOTS, Table};
 use super::hasher::Map;
 use crate::memory::{CODE, DIRTY, Memory, PAGE, TABLE, WRITE_CACHED};
-use crate::paging::Translation;
+use crate::paging::{Format, Translation};
+use crate::state::State;
 
-/// Where a page of tables stands in the linear space: entries of it, at `level` (1 to 4), begin to map at `base`.
+/// Where a page of tables stands in the linear space: its entries, at `level` (1 is the lowest), begin to map at `base`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct TableUse {
+    format: Format,
     level: u32,
     base: u64,
 }
 
 impl TableUse {
-    fn of(linear: u64, level: u32) -> TableUse {
-        let shift = 12 + 9 * level;
-        TableUse { level, base: if level == 4 { 0 } else { linear >> shift << shift } }
+    /// The use that a walk for `linear` made of the page around the entry at `entry`.
+    fn of(format: Format, linear: u64, level: u32, entry: u64) -> TableUse {
+        let shift = format.shift(level);
+        let index = entry % PAGE / format.entry_bytes;
+        // In long mode the topmost table spans what is sign-extended, too.
+        let linear = if level == 4 { linear & 0xffff_ffff_ffff } else { linear };
+        TableUse { format, level, base: (linear >> shift << shift).wrapping_sub(index << shift) }
     }
 }
 
@@ -38,6 +45,7 @@ pub struct Tlb {
     listed: [Box<[bool]>; 2],
     tables: Map<usize, Vec<TableUse>>,
     executable: [Map<u64, ExecutablePage>; 2],
+    format: Format,
     /// Set when an executable page was dropped.
     pub dropped_executable: bool,
 }
@@ -47,8 +55,9 @@ fn invalid_tag(slot: usize) -> u64 {
     (((slot ^ 2) as u64) << 12).wrapping_neg()
 }
 
+/// A tag that no canonical address can match.
 fn invalid_jump(slot: usize) -> u64 {
-    ((slot ^ 1) as u64).wrapping_neg()
+    (slot as u64 | 1 << 55).wrapping_neg()
 }
 
 fn slot_of(linear: u64) -> usize {
@@ -64,6 +73,7 @@ impl Tlb {
             listed: [vec![false; SLOTS].into(), vec![false; SLOTS].into()],
             tables: Map::default(),
             executable: [Map::default(), Map::default()],
+            format: Format::of(&State::default()),
             dropped_executable: false,
         };
         for user in 0..2 {
@@ -141,7 +151,7 @@ impl Tlb {
     fn note_tables(&mut self, memory: &mut Memory, linear: u64, found: &Translation) {
         for (depth, &entry) in found.entries[..found.depth].iter().enumerate() {
             let Some(page) = memory.page_of(entry) else { continue };
-            let usage = TableUse::of(linear, 4 - depth as u32);
+            let usage = TableUse::of(self.format, linear, self.format.levels - depth as u32, entry);
             let uses = self.tables.entry(page).or_default();
             if !uses.contains(&usage) {
                 uses.push(usage);
@@ -189,11 +199,12 @@ impl Tlb {
         let Some(page) = memory.page_of(address) else { return };
         let Some(uses) = self.tables.get(&page) else { return };
         let uses = uses.clone();
-        let first = address % PAGE / 8;
-        let last = (address % PAGE + u64::from(length) - 1) / 8;
-        for entry in first..=last {
-            for usage in &uses {
-                let shift = 12 + 9 * (usage.level - 1);
+        for usage in &uses {
+            let bytes = usage.format.entry_bytes;
+            let first = address % PAGE / bytes;
+            let last = (address % PAGE + u64::from(length) - 1) / bytes;
+            let shift = usage.format.shift(usage.level);
+            for entry in first..=last {
                 let base = usage.base.wrapping_add(entry << shift);
                 self.drop_range(((base as i64) << 16 >> 16) as u64, 1 << shift);
             }
@@ -270,27 +281,41 @@ impl Tlb {
         });
     }
 
+    /// The tables' format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The tables' format from here on. What was cached under another one must have been dropped.
+    pub fn set_format(&mut self, format: Format) {
+        self.format = format;
+    }
+
     /// CR3 changed: keeps the translations below top-level entries that both tables share.
     pub fn switch_space(&mut self, memory: &mut Memory, old: u64, new: u64) {
-        const ACCESSED: u64 = 1 << 5;
-        let mask = ((1 << crate::paging::PHYSICAL_BITS) - 1) & !0xfff;
-        let (old, new) = (old & mask, new & mask);
+        const PRESENT_AND_USED: u64 = 1 | 1 << 5;
+        let format = self.format;
+        let (old, new) = (format.root(old), format.root(new));
         if old == new {
             return;
         }
+        let (shift, bytes) = (format.shift(format.levels), format.entry_bytes);
+        // The pointers of PAE have no accessed bit.
+        let needed = if format.levels == 3 { 1 } else { PRESENT_AND_USED };
         let shared = |memory: &Memory, index: u64| {
-            let entry = memory.load_entry(new + 8 * index);
-            entry & ACCESSED != 0 && entry == memory.load_entry(old + 8 * index)
+            let entry = memory.load_entry(new + bytes * index, bytes);
+            entry & needed == needed && entry == memory.load_entry(old + bytes * index, bytes)
         };
-        let mut verdicts = [None; 512];
+        let mut verdicts = [None; 1024];
         let mut keeps = |memory: &Memory, linear: u64| {
-            let index = linear >> 39 & 511;
+            let index = linear >> shift & (format.root_entries() - 1);
             *verdicts[index as usize].get_or_insert_with(|| shared(memory, index))
         };
         self.drop_where(|linear| !keeps(memory, linear));
-        self.untrack_tables(memory, |memory, usage| usage.level == 4 || !keeps(memory, usage.base));
+        self.untrack_tables(memory, |memory, usage| usage.level == format.levels || !keeps(memory, usage.base));
         if let Some(page) = memory.page_of(new) {
-            self.tables.entry(page).or_default().push(TableUse { level: 4, base: 0 });
+            let usage = TableUse::of(format, 0, format.levels, new);
+            self.tables.entry(page).or_default().push(usage);
             self.track(memory, page, TABLE);
         }
     }
@@ -308,9 +333,9 @@ impl Tlb {
         self.executable[usize::from(user)].insert(linear & !(PAGE - 1), page);
     }
 
-    /// Lets jumps find a block without the dispatcher. `last` is the address of its last byte.
-    pub fn fill_jump(&mut self, user: bool, rip: u64, last: u64, entry: u64) {
-        let user = usize::from(user);
+    /// Lets jumps of the same mode find a block without the dispatcher. `last` is the address of its last byte.
+    pub fn fill_jump(&mut self, mode: Mode, rip: u64, last: u64, entry: u64) {
+        let user = usize::from(mode.user());
         let slot = rip as usize & (SLOTS - 1);
         for linear in [rip, last] {
             let Some(page) = self.executable[user].get_mut(&(linear & !(PAGE - 1))) else { return };
@@ -322,15 +347,15 @@ impl Tlb {
                 page.slots.dedup();
             }
         }
-        self.jump_tags(user)[slot] = rip.wrapping_neg();
+        self.jump_tags(user)[slot] = mode.jump_tag(rip);
         self.jump_entries(user)[slot] = entry;
     }
 
     /// A block is gone.
-    pub fn forget_jump(&mut self, user: bool, rip: u64) {
-        let user = usize::from(user);
+    pub fn forget_jump(&mut self, mode: Mode, rip: u64) {
+        let user = usize::from(mode.user());
         let slot = rip as usize & (SLOTS - 1);
-        if self.jump_tags(user)[slot] == rip.wrapping_neg() {
+        if self.jump_tags(user)[slot] == mode.jump_tag(rip) {
             self.clear_jump(user, slot);
         }
     }

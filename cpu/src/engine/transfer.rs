@@ -21,6 +21,7 @@ impl Builder<'_> {
     fn take(&mut self, register: u8, size: u8) {
         let (code, width) = match size {
             2 => (Code::Movzx_r32_rm16, 4),
+            4 => (Code::Mov_r32_rm32, 4),
             _ => (Code::Mov_r64_rm64, 8),
         };
         let load = Instruction::with2(code, host_register(register, width), place()).expect("a valid form");
@@ -29,20 +30,21 @@ impl Builder<'_> {
 
     /// MOV [R10+R13], register.
     fn put(&mut self, register: u8, size: u8) {
-        let (code, width) = if size == 2 { (Code::Mov_rm16_r16, 2) } else { (Code::Mov_rm64_r64, 8) };
+        let (code, width) = match size {
+            2 => (Code::Mov_rm16_r16, 2),
+            4 => (Code::Mov_rm32_r32, 4),
+            _ => (Code::Mov_rm64_r64, 8),
+        };
         let store = Instruction::with2(code, place(), host_register(register, width)).expect("a valid form");
         self.instruction(&store);
     }
 
-    /// Moves guest RSP.
-    fn adjust_stack(&mut self, by: i32) {
-        self.lea(host::R15, Some(host::R15), None, by, true);
-    }
-
     /// Stores what `value` puts into the register it returns (RCX is free) below RSP, then moves RSP.
     fn push_value(&mut self, size: u8, value: impl FnOnce(&mut Self) -> u8) {
-        self.lea(host::R10, Some(host::R15), None, -i32::from(size), true);
-        self.access(stack_site(size, true), |builder| {
+        self.stack_pointer(-i32::from(size));
+        let mut site = stack_site(size, true);
+        self.stack_segment(&mut site);
+        self.access(site, |builder| {
             let register = value(builder);
             builder.put(register, size);
         });
@@ -60,8 +62,9 @@ impl Builder<'_> {
 
     /// Loads a memory operand of `size` bytes into R10.
     fn take_operand(&mut self, instruction: &Instruction, size: u8) {
-        self.address(instruction, true);
-        let site = self.access_site(instruction, size as usize, OpAccess::Read);
+        self.address(instruction);
+        let mut site = self.access_site(instruction, size as usize, OpAccess::Read);
+        self.segment(instruction, &mut site);
         self.access(site, |builder| builder.take(host::R10, size));
     }
 
@@ -102,13 +105,23 @@ impl Builder<'_> {
 
     /// Loads the top of the stack into R10 (RCX does not outlive a slow access).
     fn take_from_stack(&mut self, size: u8) {
-        self.copy(host::R10, host::R15);
-        self.access(stack_site(size, false), |builder| builder.take(host::R10, size));
+        match self.mode.stack_bits() {
+            64 => self.copy(host::R10, host::R15),
+            _ => self.stack_pointer(0),
+        }
+        self.access_stack(size);
+    }
+
+    /// Loads what lies on the stack at the offset in R10 into R10.
+    fn access_stack(&mut self, size: u8) {
+        let mut site = stack_site(size, false);
+        self.stack_segment(&mut site);
+        self.access(site, |builder| builder.take(host::R10, size));
     }
 
     /// Writes R10, or its low 16 bits, to a guest register.
     fn set_from_r10(&mut self, guest: usize, size: u8) {
-        if size == 8 {
+        if size != 2 {
             self.store_guest(guest, host::R10);
         } else {
             self.load_guest(host::RCX, guest);
@@ -119,10 +132,23 @@ impl Builder<'_> {
 
     /// LEAVE.
     pub fn leave_frame(&mut self, instruction: &Instruction) {
-        let size = if instruction.code() == Code::Leavew { 2 } else { 8 };
+        let size = match instruction.code() {
+            Code::Leavew => 2,
+            Code::Leaved => 4,
+            _ => 8,
+        };
         self.load_guest(host::R10, gpr::RBP);
-        self.access(stack_site(size, false), |builder| builder.take(host::R10, size));
-        self.load_guest(host::R15, gpr::RBP);
+        match self.mode.stack_bits() {
+            64 => {}
+            32 => self.lea(host::R10, Some(host::R10), None, 0, false),
+            _ => self.narrow(),
+        }
+        self.access_stack(size);
+        self.load_guest(host::RCX, gpr::RBP);
+        match self.mode.stack_bits() {
+            16 => self.bytes(&[0x66, 0x41, 0x89, 0xcf]), // mov r15w, cx
+            _ => self.copy(host::R15, host::RCX),
+        }
         self.adjust_stack(i32::from(size));
         self.set_from_r10(gpr::RBP, size);
     }
@@ -131,7 +157,7 @@ impl Builder<'_> {
     pub fn transfer(&mut self, instruction: &Instruction) -> bool {
         let next = instruction.next_ip();
         match instruction.flow_control() {
-            FlowControl::UnconditionalBranch => self.continue_at(instruction.near_branch_target()),
+            FlowControl::UnconditionalBranch => self.branch_at(instruction.near_branch_target(), 0),
             FlowControl::ConditionalBranch => {
                 let condition = instruction.condition_code() as u8 - 1;
                 self.bytes(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
@@ -141,7 +167,7 @@ impl Builder<'_> {
             }
             FlowControl::Call => {
                 self.push_return_address(instruction);
-                self.continue_at(instruction.near_branch_target());
+                self.branch_at(instruction.near_branch_target(), instruction.stack_pointer_increment());
             }
             FlowControl::IndirectBranch => {
                 self.target_operand(instruction);
@@ -177,14 +203,19 @@ impl Builder<'_> {
             let register = instruction.op0_register();
             let value = self.value_of(register, host::R10);
             self.copy(host::R10, value);
-            if register.size() == 2 {
-                self.bytes(&[0x45, 0x0f, 0xb7, 0xd2]); // movzx r10d, r10w
+            match register.size() {
+                2 => self.narrow(),
+                4 => self.lea(host::R10, Some(host::R10), None, 0, false),
+                _ => {}
             }
         }
     }
 
     /// Raises #GP(0) unless R10 is canonical. A call must know before it pushes.
     fn require_canonical(&mut self) {
+        if !self.mode.long() {
+            return;
+        }
         self.copy(host::RCX, host::R10);
         self.constant(host::R13, 16);
         self.bytes(&[0xc4, 0x42, 0x91, 0xf7, 0xd2]); // shlx r10, r10, r13
@@ -196,7 +227,11 @@ impl Builder<'_> {
     }
 
     fn near_return(&mut self, instruction: &Instruction) {
-        let size = if matches!(instruction.code(), Code::Retnw | Code::Retnw_imm16) { 2 } else { 8 };
+        let size = match instruction.code() {
+            Code::Retnw | Code::Retnw_imm16 => 2,
+            Code::Retnd | Code::Retnd_imm16 => 4,
+            _ => 8,
+        };
         self.take_from_stack(size);
         let extra = if instruction.op_count() == 1 { instruction.immediate16() } else { 0 };
         let moved = i32::from(size) + i32::from(extra);

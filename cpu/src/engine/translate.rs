@@ -91,7 +91,7 @@ fn ends_block(instruction: &Instruction) -> bool {
 }
 
 impl Engine {
-    /// Translates the block at a linear address whose first byte lies at `physical`; at most `limit` instructions.
+    /// Translates the block at an offset whose first byte lies at `physical`; at most `limit` instructions.
     /// With `once`, it goes to the scratch area and is not entered in the table of blocks.
     ///
     /// # Errors
@@ -124,22 +124,30 @@ impl Engine {
         fetched: &mut Fetched,
     ) -> Result<Vec<Instruction>, Exception> {
         let mut instructions = Vec::with_capacity(16);
-        let mut first = decode_one(fetched, 0, rip);
+        let room = usize::try_from(self.code_room(mode)).unwrap_or(usize::MAX);
+        let mut first = decode_one(fetched, 0, rip, mode);
+        if first.0.len().min(15) > room {
+            return Err(Exception::general_protection(0));
+        }
         if first.1 == DecoderError::NoMoreBytes && fetched.length < 15 {
-            let next = (rip & !(PAGE - 1)).wrapping_add(PAGE);
+            let next = self.next_page(self.linear_of(rip));
             let second = self.fetch_address(next, mode.user())?;
             let page = self.memory.page_of(second).ok_or(Exception::general_protection(0))?;
             fetched.bytes[fetched.length..fetched.length + 15].copy_from_slice(&self.memory.page(page)[..15]);
             fetched.length += 15;
             fetched.second_page = Some(second);
-            first = decode_one(fetched, 0, rip);
+            first = decode_one(fetched, 0, rip, mode);
+            if first.0.len() > room {
+                return Err(Exception::general_protection(0));
+            }
             instructions.push(first.0);
             return Ok(instructions);
         }
         let mut position = 0;
         loop {
-            let (instruction, error) = decode_one(fetched, position, rip.wrapping_add(position as u64));
-            if error == DecoderError::NoMoreBytes && !instructions.is_empty() {
+            let (instruction, error) = decode_one(fetched, position, rip.wrapping_add(position as u64), mode);
+            let cut_off = error == DecoderError::NoMoreBytes || position + instruction.len() > room;
+            if cut_off && !instructions.is_empty() {
                 break;
             }
             instructions.push(instruction);
@@ -176,7 +184,8 @@ impl Engine {
             first_site: self.sites.len() as u32,
             block,
             mode,
-            chain: !once && !mode.isolated(),
+            alone: once || mode.isolated(),
+            chain: !once && !mode.isolated() && mode.flat(),
             rip,
             index: 0,
             marks: vec![(0, 0)],
@@ -225,8 +234,8 @@ impl Engine {
     }
 }
 
-fn decode_one(fetched: &Fetched, position: usize, rip: u64) -> (Instruction, DecoderError) {
-    let mut decoder = Decoder::with_ip(64, &fetched.bytes[position..fetched.length], rip, DECODER);
+fn decode_one(fetched: &Fetched, position: usize, rip: u64, mode: Mode) -> (Instruction, DecoderError) {
+    let mut decoder = Decoder::with_ip(mode.bitness(), &fetched.bytes[position..fetched.length], rip, DECODER);
     let mut instruction = decoder.decode();
     let error = decoder.last_error();
     if instruction.len() == 0 {
