@@ -9,6 +9,7 @@
 pub mod blocks;
 pub mod buffer;
 pub mod builder;
+mod cold;
 mod dispatch;
 mod follow_up;
 pub mod frame;

@@ -1,6 +1,7 @@
 //! Near jumps, calls, returns and the stack: the instructions whose effect on RIP or RSP is emitted by hand.
 
-use super::builder::{Builder, Cold, host};
+use super::builder::{Builder, host};
+use super::cold::Cold;
 use super::sites::AccessSite;
 use super::trampolines::{HOMES, host_register};
 use crate::exception::Exception;

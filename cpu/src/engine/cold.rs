@@ -1,0 +1,120 @@
+//! The parts of a block that are reached rarely: slow paths, jumps not linked yet, exceptions known in advance. They lie
+//! behind its last instruction.
+
+use super::builder::{Builder, host};
+use super::frame::displacement;
+use super::sites::{AccessSite, Site};
+use crate::exception::Exception;
+
+/// Code that is reached rarely, placed after the block's last instruction.
+pub enum Cold {
+    /// The slow path of a memory access.
+    Access {
+        /// Instruction of the block.
+        index: u8,
+        /// The hot jump's displacement to patch.
+        jump: usize,
+        /// Start of the lookup.
+        retry: usize,
+        /// The operation on [R10+R13], to be repeated on the bounce buffer.
+        operation: std::ops::Range<usize>,
+        /// What the service function must know.
+        site: AccessSite,
+    },
+    /// A jump within the page, patched to the target once it is known.
+    Link {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Linear target.
+        target: u64,
+    },
+    /// A jump to another page: the jump cache each time.
+    Far {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Linear target.
+        target: u64,
+    },
+    /// The instruction raises.
+    Raise {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Instruction of the block.
+        index: u8,
+        /// What it raises.
+        exception: Exception,
+    },
+    /// x87/SSE registers are in memory at block entry.
+    LoadFpu {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Where the block goes on.
+        back: usize,
+    },
+}
+
+impl Builder<'_> {
+    /// Emits everything that is reached rarely.
+    pub fn finish(&mut self) {
+        // Only a block's last instruction jumps.
+        let last = self.index;
+        for cold in std::mem::take(&mut self.cold) {
+            match cold {
+                Cold::Access { index, jump, retry, operation, site } => {
+                    self.cold_access(index, jump, retry, operation, site);
+                }
+                Cold::Link { jump, target } => {
+                    self.aim_here(jump);
+                    let site = Site::Link { target, jump: self.base + jump as u64, stub: self.here() };
+                    self.service(site);
+                }
+                Cold::Far { jump, target } if self.mode.flat() => {
+                    self.aim_here(jump);
+                    self.constant(host::R10, target);
+                    self.jump_to_r10();
+                }
+                Cold::Far { jump, target } => {
+                    self.aim_here(jump);
+                    self.constant(host::R10, target);
+                    let index = std::mem::replace(&mut self.index, last);
+                    self.branch_to_r10(0);
+                    self.index = index;
+                }
+                Cold::Raise { jump, index, exception } => {
+                    self.aim_here(jump);
+                    let block = self.block;
+                    self.service(Site::Raise { block, index, exception });
+                }
+                Cold::LoadFpu { jump, back } => {
+                    self.aim_here(jump);
+                    self.constant(host::RCX, self.base + back as u64);
+                    self.store(host::RCX, displacement!(resume));
+                    self.jump_to(self.trampolines.load_fpu);
+                }
+            }
+        }
+    }
+
+    fn cold_access(
+        &mut self,
+        index: u8,
+        jump: usize,
+        retry: usize,
+        operation: std::ops::Range<usize>,
+        mut site: AccessSite,
+    ) {
+        self.index = index;
+        self.mark();
+        self.aim_here(jump);
+        let number = self.first_site + self.sites.len() as u32;
+        self.service_number(number);
+        site.block = self.block;
+        site.index = index;
+        site.retry = self.base + retry as u64;
+        site.after = self.base + operation.end as u64;
+        site.bounce = self.here();
+        self.sites.push(Site::Access(site));
+        self.out.extend_from_within(operation);
+        self.service_number(number | super::sites::COMMIT);
+    }
+}
