@@ -186,7 +186,7 @@ fn thirty_two_bit_code_uses_the_old_one_byte_forms() {
 #[test]
 fn bases_limits_and_wrapping_of_a_segment_that_is_not_flat() {
     let program = assemble(32, CODE, |a| {
-        a.mov(eax, dword_ptr(0xffff_fffcu32 as i32).gs())?; // Wraps: 4 below the base.
+        a.mov(eax, dword_ptr(0xffff_fffcu32).gs())?; // Wraps: 4 below the base.
         a.mov(dword_ptr(0x10).fs(), eax)?;
         a.mov(ebx, dword_ptr(0xffc).fs())?;
         a.mov(ebx, dword_ptr(0xffd).fs())?;

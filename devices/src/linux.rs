@@ -1,4 +1,5 @@
-//! Direct boot of a Linux kernel by the 64-bit boot protocol (kernel: Documentation/arch/x86/boot.rst).
+//! Direct boot of a Linux kernel by its 64-bit or, where it has none, its 32-bit boot protocol (kernel:
+//! Documentation/arch/x86/boot.rst).
 //!
 //! The parser is ours: it is a handful of fields of a hostile file, and the crates that know them bring a guest memory
 //! model of their own.
@@ -41,9 +42,9 @@ pub enum LoadError {
         /// Bytes that the header declares.
         need: u64,
     },
-    /// No 64-bit entry point, or a boot protocol before 2.12.
-    #[error("the kernel has no 64-bit entry point (boot protocol {}.{}): give an x86-64 kernel of version 3.8 or later", version >> 8, version & 0xff)]
-    Not64Bit {
+    /// A boot protocol before 2.12.
+    #[error("the kernel is too old (boot protocol {}.{}): give one of Linux 3.8 or later, or boot it from a disk", version >> 8, version & 0xff)]
+    TooOld {
         /// Boot protocol version as in the header.
         version: u16,
     },
@@ -112,6 +113,8 @@ struct Header<'a> {
     command_line_size: usize,
     load_address: u64,
     init_size: u64,
+    /// It has a 64-bit entry point.
+    long: bool,
 }
 
 fn field<const N: usize>(kernel: &[u8], offset: usize) -> Option<[u8; N]> {
@@ -127,8 +130,8 @@ impl<'a> Header<'a> {
         let word = |offset| field(kernel, offset).map(u16::from_le_bytes).ok_or(cut(0x268));
         let dword = |offset| field(kernel, offset).map(u32::from_le_bytes).ok_or(cut(0x268));
         let version = word(0x206)?;
-        if version < MINIMUM_VERSION || word(0x236)? & XLF_KERNEL_64 == 0 {
-            return Err(LoadError::Not64Bit { version });
+        if version < MINIMUM_VERSION {
+            return Err(LoadError::TooOld { version });
         }
         let header_end = 0x202 + usize::from(kernel[0x201]);
         let bytes = kernel.get(0x1f1..header_end).ok_or(cut(header_end as u64))?;
@@ -151,6 +154,7 @@ impl<'a> Header<'a> {
             command_line_size: dword(0x238)? as usize,
             load_address,
             init_size,
+            long: word(0x236)? & XLF_KERNEL_64 != 0,
         })
     }
 
@@ -194,7 +198,7 @@ pub fn check(memory: &Memory, image: &BootImage) -> Result<(), LoadError> {
 }
 
 /// Checks the image against `memory` and puts it there with everything the protocol wants; `seed` is the kernel's
-/// first entropy. The CPU then stands at the kernel's 64-bit entry point.
+/// first entropy. The CPU then stands at the kernel's entry point.
 ///
 /// # Errors
 /// [`LoadError`]; nothing has been changed then.
@@ -217,8 +221,9 @@ pub fn load(cpu: &mut Cpu, image: &BootImage, seed: &[u8; 32]) -> Result<(), Loa
     let page = boot_params::zero_page(memory, header.bytes, &placement);
     memory.store(ZERO_PAGE, &page);
     store_firmware(memory);
-    store_tables(memory);
-    *cpu.state_mut() = entry_state(header.load_address + ENTRY_64);
+    store_tables(memory, header.long);
+    *cpu.state_mut() =
+        if header.long { entry_state(header.load_address + ENTRY_64) } else { entry_state_32(header.load_address) };
     cpu.forget_derived();
     Ok(())
 }
@@ -243,8 +248,9 @@ fn store_firmware(memory: &mut Memory) {
 }
 
 /// A GDT as the protocol wants it and page tables that map the first 4 GiB one to one with 2 MiB pages.
-fn store_tables(memory: &mut Memory) {
-    for (index, descriptor) in [0, 0, 0x00af_9b00_0000_ffff_u64, 0x00cf_9300_0000_ffff].into_iter().enumerate() {
+fn store_tables(memory: &mut Memory, long: bool) {
+    let code = if long { 0x00af_9b00_0000_ffff_u64 } else { 0x00cf_9b00_0000_ffff };
+    for (index, descriptor) in [0, 0, code, 0x00cf_9300_0000_ffff].into_iter().enumerate() {
         memory.store(GDT + 8 * index as u64, &descriptor.to_le_bytes());
     }
     let directory_pointers = PAGE_TABLES + PAGE;
@@ -285,6 +291,15 @@ fn entry_state(rip: u64) -> State {
     state.mtrr_variable[1] = 0xff_c000_0800;
     state.mtrr_fixed = [0x0606_0606_0606_0606; 11];
     state.mtrr_fixed[2] = 0; // A0000h-BFFFFh uncacheable
+    state
+}
+
+/// The registers at the 32-bit entry point: as at the other, without paging.
+fn entry_state_32(rip: u64) -> State {
+    let mut state = entry_state(rip);
+    state.segments[segment::CS].attributes = 0xc9b;
+    state.cr0 &= !control::CR0_PG;
+    (state.cr3, state.cr4, state.efer) = (0, 0, 0);
     state
 }
 

@@ -94,13 +94,23 @@ fn every_byte_of_the_header_may_be_anything() {
 }
 
 #[test]
-fn a_kernel_without_64_bit_entry() {
+fn a_kernel_without_64_bit_entry_starts_in_32_bits() {
     let mut cpu = cpu(32);
     let mut file = bzimage(&[0; 0x300]);
     file[0x236] = 0;
-    let error = error(&mut cpu, &image(file, None, ""));
-    assert_eq!(error, LoadError::Not64Bit { version: 0x020f });
-    assert!(error.to_string().contains("protocol 2.15"), "{error}");
+    load(&mut cpu, &image(file, None, ""), &[0; 32]).expect("a kernel");
+    let state = cpu.state();
+    assert_eq!((state.cr0 & control::CR0_PG, state.efer, state.code_bits()), (0, 0, 32));
+    assert_eq!(state.gpr[gpr::RSI], ZERO_PAGE);
+}
+
+#[test]
+fn a_kernel_that_is_too_old() {
+    let mut file = bzimage(&[0; 0x300]);
+    file[0x206..0x208].copy_from_slice(&0x0204_u16.to_le_bytes());
+    let error = error(&mut cpu(32), &image(file, None, ""));
+    assert_eq!(error, LoadError::TooOld { version: 0x0204 });
+    assert!(error.to_string().contains("protocol 2.4"), "{error}");
 }
 
 #[test]
