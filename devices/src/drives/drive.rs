@@ -185,18 +185,12 @@ impl Drive {
     }
 
     pub fn is_due(&self, now_ns: u64) -> bool {
-        self.deadline().is_some_and(|due_ns| due_ns <= now_ns) || self.lacks_an_answer().is_some()
-    }
-
-    /// A request that chips may take and that the host has not answered to this machine: it was loaded.
-    fn lacks_an_answer(&self) -> Option<&InFlight> {
-        let lacks = |request: &&InFlight| request.error.is_none() && !self.answers.contains_key(&request.ticket);
-        self.state.in_flight.iter().filter(|request| request.released).find(lacks)
+        self.deadline().is_some_and(|due_ns| due_ns <= now_ns)
     }
 
     /// Waits for the answers to all that is due.
     pub fn await_due(&mut self, now_ns: u64) -> Result<(), (u64, StorageFault)> {
-        let due = |request: &&InFlight| request.released || request.due_ns <= now_ns;
+        let due = |request: &&InFlight| !request.released && request.due_ns <= now_ns;
         let tickets = self.unanswered(due);
         tickets.into_iter().try_for_each(|ticket| self.answer(ticket).map_err(|fault| (ticket, fault)))
     }
