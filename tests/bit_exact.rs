@@ -93,7 +93,7 @@ fn run(guest: &Guest, mut around: Around) -> Outcome {
         match ran {
             Ran::PoweredOff => break,
             Ran::Idle { .. } => machine.skip_idle(),
-            Ran::Count | Ran::Output => {}
+            Ran::Count | Ran::Output | Ran::DriveFault { .. } => {}
         }
         if around.flushes && around.random.below(8) == 0 {
             machine.forget_derived();

@@ -38,7 +38,7 @@ impl Running {
                 Ran::Idle { deadline_ns: Some(_) } => self.machine.skip_idle(),
                 Ran::Idle { deadline_ns: None } => return,
                 Ran::PoweredOff => self.off = true,
-                Ran::Count | Ran::Output => {}
+                Ran::Count | Ran::Output | Ran::DriveFault { .. } => {}
             }
         }
     }

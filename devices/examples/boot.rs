@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 start.elapsed(),
                 machine.cpu().state().rip
             ),
+            Ran::DriveFault { drive, .. } => return Err(format!("drive {drive} cannot be served").into()),
             Ran::Count | Ran::Output => {}
         }
     }

@@ -1,8 +1,7 @@
 //! The ACPI tables: what the operating system is told about the board (ACPI 6.5 chapter 5). They lie in the BIOS area,
 //! where RAM shadows a ROM that is not there.
 
-use crate::map::INTERRUPTS;
-use crate::{io_apic, local_apic, power, rtc};
+use crate::{io_apic, local_apic, map, power, rtc};
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package, Path,
     ResourceTemplate, Scope,
@@ -94,13 +93,12 @@ fn madt() -> Sdt {
     madt.append_slice(&[1, 12, 1, 0]);
     madt.append_slice(&(io_apic::BASE as u32).to_le_bytes());
     madt.append_slice(&0u32.to_le_bytes());
-    for (irq, pin, _) in INTERRUPTS {
-        let flags = if *irq == power::SCI { ACTIVE_HIGH_LEVEL } else { 0 };
-        if irq != pin || flags != 0 {
-            // Type 2, interrupt source override on bus 0 (ISA).
-            madt.append_slice(&[2, 10, 0, *irq, *pin, 0, 0, 0]);
-            madt.append_slice(&flags.to_le_bytes());
-        }
+    // Type 2, interrupt source overrides on bus 0 (ISA).
+    let timer = [(0, map::TIMER_PIN, 0)];
+    let level = map::LEVEL_IRQS.map(|irq| (irq, irq, ACTIVE_HIGH_LEVEL));
+    for (irq, pin, flags) in timer.into_iter().chain(level) {
+        madt.append_slice(&[2, 10, 0, irq, pin, 0, 0, 0]);
+        madt.append_slice(&flags.to_le_bytes());
     }
     // Type 4, local APIC NMI: all processors, conforming, LINT1.
     madt.append_slice(&[4, 6, 0xff, 0, 0, 1]);

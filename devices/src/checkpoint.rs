@@ -1,6 +1,5 @@
 //! A machine written down: digests, checkpoints, and the pages that changed.
 
-use crate::board::Board;
 use crate::chips::Chips;
 use crate::config::{Config, MachineError};
 use crate::linux::{self, BootImage};
@@ -46,12 +45,14 @@ impl Machine {
     fn save_running(&self, out: &mut Vec<u8>) {
         self.cpu.save(out);
         self.board.chips.save(out);
+        self.board.drives.save(out);
     }
 
     /// Appends everything but RAM and the outputs that wait: drain them first.
     pub fn save(&self, out: &mut Vec<u8>) {
         self.save_head(out);
         self.save_running(out);
+        self.board.drives.save_answers(out);
     }
 
     fn save_head(&self, out: &mut Vec<u8>) {
@@ -74,16 +75,22 @@ impl Machine {
             let (saved, own) = (config.memory_bytes, self.config.memory_bytes);
             return Err(MachineError::OtherMemory { saved, own });
         }
+        let shape = |config: &Config| (config.drives.clone(), config.nics.clone(), config.video);
+        if shape(&config) != shape(&self.config) {
+            return Err(MachineError::OtherDevices);
+        }
         if boot.as_ref().is_some_and(|image| linux::check(self.cpu.memory(), image).is_err()) {
             return Err(MachineError::Malformed);
         }
         if !self.cpu.load(&mut bytes) || self.cpu.count().0 > MAXIMUM_COUNT {
             return Err(MachineError::Malformed);
         }
-        let chips = Chips::load(&mut bytes).filter(|chips| bytes.is_empty() && chips.rtc.is_plausible());
+        let chips = Chips::load(&mut bytes).filter(|chips| chips.rtc.is_plausible() && chips.fit(&config));
         let chips = chips.ok_or(MachineError::Malformed)?;
+        self.board.drives.load(&mut bytes).filter(|()| bytes.is_empty()).ok_or(MachineError::Malformed)?;
         self.off = chips.power.is_off();
-        self.board = Board::new(chips);
+        self.board.outputs.drain();
+        self.board.replace_chips(self.cpu.memory_mut(), chips);
         self.config = config;
         self.boot = boot.map(|image| Arc::new(Boot::new(image)));
         Ok(())
@@ -97,7 +104,7 @@ impl Machine {
     /// Replaces a page of RAM; `index` is below [`Machine::ram_pages`].
     pub fn set_ram_page(&mut self, index: usize, bytes: &[u8; 4096]) {
         let memory = self.cpu.memory_mut();
-        if memory.page(index) != bytes {
+        if memory.page(index) != bytes && !self.board.regions.set_page(memory, index, bytes) {
             memory.store(memory.address_of(index), bytes);
         }
     }

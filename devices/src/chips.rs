@@ -1,16 +1,23 @@
 //! All chips of the board, and what they look like when an operating system is started.
 
+use crate::board::Regions;
 use crate::clock::Clock;
+use crate::config::{Attachment, Config};
+use crate::ide::Ide;
 use crate::io_apic::IoApic;
 use crate::keyboard_controller::KeyboardController;
 use crate::local_apic::LocalApic;
+use crate::nic::Nic;
 use crate::pci::Pci;
+use crate::pci::bridge::{self, Bridge};
 use crate::pic::Pic;
 use crate::pit::Pit;
 use crate::power::{self, Power};
 use crate::rtc::Rtc;
-use crate::state::saved;
+use crate::state::{saved, saved_list};
 use crate::uart::Uart;
+use crate::vga::Vga;
+use crate::virtio::{Block, Console, Entropy, Virtio};
 
 /// All chips but the CPU and RAM. Its fields are the machine's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +40,26 @@ pub struct Chips {
     pub power: Power,
     /// 8042.
     pub keyboard_controller: KeyboardController,
-    /// PCI.
+    /// PCI configuration ports.
     pub pci: Pci,
+    /// i440FX.
+    pub host_bridge: Bridge,
+    /// PIIX3.
+    pub isa_bridge: Bridge,
+    /// The power management function of the PIIX4.
+    pub power_management: Bridge,
+    /// The PIIX3's IDE function.
+    pub ide: Ide,
+    /// VGA.
+    pub vga: Option<Vga>,
+    /// Network cards, in the order of the configuration.
+    pub nics: Vec<Nic>,
+    /// Drives attached by virtio, in the order of the configuration.
+    pub virtio_disks: Vec<Virtio<Block>>,
+    /// Virtio's source of entropy.
+    pub entropy: Virtio<Entropy>,
+    /// Virtio's console.
+    pub virtio_console: Virtio<Console>,
     /// The byte at port 80h.
     pub diagnostic: u8,
     /// Port 92h.
@@ -53,14 +78,29 @@ saved!(Chips {
     power,
     keyboard_controller,
     pci,
+    host_bridge,
+    isa_bridge,
+    power_management,
+    ide,
+    vga,
+    nics,
+    virtio_disks,
+    entropy,
+    virtio_console,
     diagnostic,
     port_a,
     reset,
 });
 
 impl Chips {
-    /// Chips after power-on, as PC firmware would leave them for an operating system.
-    pub fn new(clock: Clock, rtc: Rtc) -> Chips {
+    /// Whether these are chips of a machine with this configuration; a state that was loaded may be of another.
+    pub fn fit(&self, config: &Config) -> bool {
+        let disks = config.drives.iter().filter(|drive| drive.attachment == Attachment::Virtio).count();
+        self.vga.is_some() == config.video && self.nics.len() == config.nics.len() && self.virtio_disks.len() == disks
+    }
+
+    /// Chips after power-on.
+    pub fn new(config: &Config, regions: &Regions, clock: Clock, rtc: Rtc) -> Chips {
         let mut chips = Chips {
             clock,
             pic: Pic::default(),
@@ -72,6 +112,15 @@ impl Chips {
             power: Power::default(),
             keyboard_controller: KeyboardController::default(),
             pci: Pci::default(),
+            host_bridge: bridge::host_bridge(),
+            isa_bridge: bridge::isa_bridge(),
+            power_management: bridge::power_management(),
+            ide: Ide::new(&config.drives),
+            vga: regions.video.map(Vga::new),
+            nics: (0..).zip(&config.nics).map(|(number, nic)| Nic::new(number, nic)).collect(),
+            virtio_disks: virtio_disks(config),
+            entropy: Virtio::new(Entropy::new(config.seed)),
+            virtio_console: Virtio::new(Console::default()),
             diagnostic: 0,
             port_a: 2,
             reset: false,
@@ -80,4 +129,14 @@ impl Chips {
         chips.pic.write(0x4d0 + u16::from(power::SCI / 8), 1 << (power::SCI % 8));
         chips
     }
+}
+
+saved_list!(Virtio<Block>);
+
+/// The drives of a configuration that are attached by virtio.
+fn virtio_disks(config: &Config) -> Vec<Virtio<Block>> {
+    let drives = (0..).zip(&config.drives).filter(|(_, drive)| drive.attachment == Attachment::Virtio);
+    drives
+        .map(|(number, drive)| Virtio::new(Block::new(number, drive.sectors, drive.read_only, &drive.serial)))
+        .collect()
 }

@@ -171,4 +171,7 @@ pub enum MachineError {
         /// Bytes of RAM here.
         own: u64,
     },
+    /// The saved state is that of a machine with other devices.
+    #[error("the saved state is that of a machine with other drives, network cards or another screen than this one")]
+    OtherDevices,
 }

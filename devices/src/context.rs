@@ -7,8 +7,7 @@ use ftemu_cpu::{Icount, Memory};
 
 /// The world around a chip, for the time of one call.
 pub struct Context<'a> {
-    /// Instructions completed before this moment; an output that leaves now carries `now + 1` when an instruction
-    /// makes it.
+    /// Instructions completed before this moment; an output that leaves now carries `now + 1`: an instruction makes it.
     pub now: Icount,
     /// Virtual nanoseconds.
     pub now_ns: u64,

@@ -3,23 +3,28 @@
 //! Whenever [`Machine::run`], [`Machine::apply`] or [`Machine::skip_idle`] returns, the chips have done what is due at
 //! the count reached, and no interrupt has been delivered at that count. So it does not matter how a run was sliced.
 
-use crate::board::Board;
+use crate::board::{Board, Regions};
 use crate::checkpoint::Boot;
 use crate::chips::Chips;
 use crate::clock::Clock;
 use crate::config;
 pub use crate::config::{Config, MachineError};
+use crate::context::Context;
 use crate::digest::RamDigest;
+use crate::drives::{AttachError, Drives, Fault};
 use crate::input::Input;
 use crate::linux::{self, BootImage, LoadError};
 use crate::output::{Emitted, Output};
 use crate::rtc::Rtc;
+use crate::storage::Storage;
 use ftemu_cpu::{Cpu, Icount, Memory, Stop};
 use std::sync::Arc;
 
 /// Outputs wait at most this many instructions before a run returns with them.
 const OUTPUT_PATIENCE: u64 = 20_000;
 const NMI: u8 = 2;
+/// The serial port number of virtio's console.
+const VIRTIO_CONSOLE: u8 = 2;
 
 /// Why a run returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,14 @@ pub enum Ran {
     },
     /// The guest has switched the machine off.
     PoweredOff,
+    /// The host could not serve a request of a drive that is due ([`crate::drives::Drives::fault`] says more). Nobody
+    /// has seen anything of it: the machine goes on when the storage works again, or with [`Input::DriveFault`].
+    DriveFault {
+        /// Which drive.
+        drive: u8,
+        /// Which request.
+        ticket: u64,
+    },
 }
 
 /// One deterministic computer.
@@ -61,14 +74,15 @@ impl Machine {
         if !config::MEMORY.contains(&memory_bytes) {
             return Err(MachineError::MemorySize { memory_bytes });
         }
-        let memory = Memory::new(memory_bytes)?;
+        let mut memory = Memory::new(memory_bytes)?;
+        let regions = Regions::add(config, &mut memory)?;
         let pages = memory.pages();
-        let chips = Chips::new(Clock::new(config.rate), Rtc::new(config.epoch_seconds));
+        let chips = Chips::new(config, &regions, Clock::new(config.rate), Rtc::new(config.epoch_seconds));
         Ok(Machine {
             config: config.clone(),
             boot: None,
             cpu: Cpu::new(memory)?,
-            board: Board::new(chips),
+            board: Board::new(config, chips, regions),
             off: false,
             ram: RamDigest::new(pages),
             stale: vec![false; pages],
@@ -142,6 +156,12 @@ impl Machine {
             if let Some(ran) = self.reason_to_return(until) {
                 return ran;
             }
+            if self.board.drives.is_due(self.now_ns()) {
+                if let Some(ran) = self.serve_drives() {
+                    return ran;
+                }
+                continue;
+            }
             let triple_fault = !self.deliver() || {
                 let (limit, waiting) = self.limit(until);
                 self.cpu.run(&mut self.board, limit, waiting) == Stop::Shutdown
@@ -167,11 +187,41 @@ impl Machine {
         idle.then(|| Ran::Idle { deadline_ns: self.board.deadline() })
     }
 
+    /// Requests of drives that are due come to their chips. This is a step of its own and counts one: what comes from
+    /// outside at the count before, an [`Input::DriveFault`] too, comes first however the run is sliced.
+    fn serve_drives(&mut self) -> Option<Ran> {
+        if let Err(Fault { drive, ticket, .. }) = self.board.drives.release(self.now_ns()) {
+            return Some(Ran::DriveFault { drive, ticket });
+        }
+        self.cpu.count_idle_skip();
+        self.tick();
+        self.service();
+        None
+    }
+
+    /// Gives a drive of the configuration its sectors.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn attach(&mut self, drive: u8, storage: Box<dyn Storage>) -> Result<(), AttachError> {
+        self.board.drives.attach(drive, storage)
+    }
+
+    /// The drives.
+    pub fn drives(&self) -> &Drives {
+        &self.board.drives
+    }
+
+    /// The drives, to copy or compare what is on them, or to take their storages back.
+    pub fn drives_mut(&mut self) -> &mut Drives {
+        &mut self.board.drives
+    }
+
     /// Halted, and nothing waits that would wake the CPU.
     fn is_idle(&self) -> bool {
         let nmi = self.board.chips.local_apic.has_nmi() && !self.cpu.state().nmi_blocked;
         let interrupt = self.cpu.interruptible() && self.board.has_interrupt();
-        self.cpu.state().halted && !nmi && !interrupt && !self.off
+        self.cpu.state().halted && !nmi && !interrupt && !self.off && !self.board.drives.is_due(self.now_ns())
     }
 
     /// Delivers an NMI or an interrupt if one waits and the CPU takes it now. False: a triple fault.
@@ -202,11 +252,16 @@ impl Machine {
         (Icount(limit.max(count + 1)), self.board.has_interrupt())
     }
 
+    fn tick(&mut self) {
+        let count = self.cpu.count();
+        self.board.tick(self.cpu.memory_mut(), count);
+    }
+
     /// Lets chips do what is due at this count, and carries out what they asked for.
     fn service(&mut self) {
         let now_ns = self.now_ns();
         if self.board.deadline().is_some_and(|deadline| deadline <= now_ns) {
-            self.board.tick(now_ns);
+            self.tick();
         }
         if self.board.chips.power.is_off() && !self.off {
             self.off = true;
@@ -220,9 +275,12 @@ impl Machine {
     /// All but virtual time and the real-time clock starts again, from the image that was booted.
     fn reset(&mut self) {
         self.board.emit(self.cpu.count(), Output::Reset);
-        let chips = &self.board.chips;
-        self.board.chips = Chips::new(chips.clock.clone(), chips.rtc.clone());
+        let (chips, regions) = (&self.board.chips, self.board.regions);
+        let chips = Chips::new(&self.config, &regions, chips.clock.clone(), chips.rtc.clone());
         let memory = self.cpu.memory_mut();
+        self.board.drives.abandon_all();
+        self.board.replace_chips(memory, chips);
+        regions.clear(memory);
         for page in 0..memory.pages() {
             if memory.page(page).iter().any(|byte| *byte != 0) {
                 memory.store(memory.address_of(page), &[0; 4096]);
@@ -250,23 +308,39 @@ impl Machine {
 
     /// Something arrives from outside, at the current count.
     pub fn apply(&mut self, input: &Input) {
-        self.board.tick(self.now_ns());
+        self.tick();
+        let (now, now_ns) = (self.cpu.count(), self.now_ns());
+        let (board, memory) = (&mut self.board, self.cpu.memory_mut());
+        let chips = &mut board.chips;
+        let (drives, outputs) = (&mut board.drives, &mut board.outputs);
+        let mut context = Context { now, now_ns, memory, drives, outputs };
         match input {
-            Input::Clock { ns, rate } => self.board.chips.clock.anchor(self.cpu.count(), *ns, *rate),
+            Input::Clock { ns, rate } => chips.clock.anchor(now, *ns, *rate),
+            Input::Serial { port: VIRTIO_CONSOLE, bytes } => chips.virtio_console.push(bytes, &mut context),
             Input::Serial { port, bytes } => {
-                if let Some(uart) = self.board.chips.serial.get_mut(usize::from(*port)) {
+                if let Some(uart) = chips.serial.get_mut(usize::from(*port)) {
                     uart.push(bytes);
                 }
             }
-            Input::PowerButton => self.board.chips.power.press_power_button(),
-            Input::Reset => self.board.chips.reset = true,
-            Input::Frame { .. }
-            | Input::Link { .. }
-            | Input::Key { .. }
-            | Input::Pointer { .. }
-            | Input::DriveFault { .. } => {}
+            Input::PowerButton => chips.power.press_power_button(),
+            Input::Reset => chips.reset = true,
+            Input::Frame { nic, bytes } => {
+                if let Some(nic) = chips.nics.get_mut(usize::from(*nic)) {
+                    nic.receive(&mut context, bytes);
+                }
+            }
+            Input::Link { nic, up } => {
+                if let Some(nic) = chips.nics.get_mut(usize::from(*nic)) {
+                    nic.set_link(&mut context, *up);
+                }
+            }
+            Input::Key { code, pressed } => chips.keyboard_controller.key(now_ns, *code, *pressed),
+            Input::Pointer { dx, dy, wheel, buttons } => {
+                chips.keyboard_controller.pointer(now_ns, (*dx, *dy, *wheel), *buttons);
+            }
+            Input::DriveFault { drive, ticket } => board.drives.fail(*drive, *ticket),
         }
-        self.board.tick(self.now_ns());
+        self.tick();
         self.service();
     }
 

@@ -13,8 +13,18 @@ fn memory() -> Memory {
     Memory::new(1 << 20).expect("one megabyte")
 }
 
+fn config() -> Config {
+    Config { video: true, ..Config::default() }
+}
+
+fn board_with(memory: &mut Memory) -> Board {
+    let regions = Regions::add(&config(), memory).expect("regions");
+    let chips = Chips::new(&config(), &regions, Clock::new(crate::clock::RATE_ONE), Rtc::new(0));
+    Board::new(&config(), chips, regions)
+}
+
 fn board() -> Board {
-    Board::new(Chips::new(Clock::new(crate::clock::RATE_ONE), Rtc::new(0)))
+    board_with(&mut memory())
 }
 
 fn out(board: &mut Board, port: u16, value: u8) {
@@ -93,7 +103,7 @@ fn a_timer_nobody_can_see_has_no_deadline() {
     assert_eq!(board.acknowledge(10_000_001), 0x30);
     board.port_write(&mut memory(), Icount(10_000_002), 0x20, 1, 0x20);
     assert!(!board.has_interrupt());
-    board.tick(deadline);
+    board.tick(&mut memory(), Icount(deadline));
     assert_eq!(board.acknowledge(deadline), 0x30);
     board.mmio_write(&mut memory(), Icount(deadline), 0xfee0_0350, 4, 0x1_0700);
     assert_eq!(board.deadline(), None, "LINT0 is masked and so is the I/O APIC");
@@ -173,7 +183,8 @@ fn a_damaged_state_that_loads_never_panics() {
         }
         if let Some(chips) = Chips::load(&mut &state[..]).filter(|chips| chips.rtc.is_plausible()) {
             loaded += 1;
-            shake(&mut Board::new(chips), &mut random, 200);
+            board.replace_chips(&mut memory(), chips);
+            shake(&mut board, &mut random, 200);
         }
     }
     assert!(loaded > 500, "{loaded}");
@@ -196,7 +207,7 @@ fn shake(board: &mut Board, random: &mut Random, accesses: u64) {
             4 => board.mmio_write(&mut memory(), now, address, 4, random.next() & 0xffff_ffff),
             5 => drop(board.mmio_read(&mut memory(), now, address, size)),
             6 => drop(board.msr_write(now, MSR_TSC_DEADLINE, random.next() >> 30)),
-            7 => board.tick(board.chips.clock.now_ns(now)),
+            7 => board.tick(&mut memory(), now),
             _ if board.has_interrupt() => drop(board.acknowledge(board.chips.clock.now_ns(now))),
             _ => {}
         }

@@ -27,4 +27,8 @@ pub trait PciDevice {
     fn configure(&mut self, register: u8, size: u8, value: u32, _context: &mut Context) {
         self.function_mut().write(register, size, value);
     }
+    /// A read of `size` bytes of its configuration space.
+    fn inspect(&mut self, register: u8, size: u8, _context: &mut Context) -> u32 {
+        self.function().read(register, size)
+    }
 }

@@ -1,0 +1,99 @@
+//! Interrupt lines: where every chip's line is wired, and how interrupts reach the CPU.
+//!
+//! ISA interrupt n reaches input n of the 8259A pair and pin n of the I/O APIC (the timer's is pin 2); the four PCI
+//! interrupt lines join them where the PIIX3's PIRQ registers say. Lines that share an interrupt are ored.
+
+use super::Board;
+use crate::io_apic;
+use crate::map;
+use crate::pci::bridge;
+
+/// ISA interrupts that lines other than the timer's reach: all but 0, the cascade and the coprocessor's.
+const ISA: std::ops::Range<u8> = 1..16;
+
+impl Board {
+    pub(super) fn settle_timer(&mut self, now_ns: u64) {
+        let timer = self.chips.pit.line(now_ns);
+        if timer.rose && timer.high {
+            self.set_interrupt(0, false);
+        }
+        self.set_interrupt(0, timer.high);
+        self.chips.local_apic.set_lint0(self.chips.pic.interrupt());
+    }
+
+    /// Carries every line to where it is wired, and messages from the I/O to the local APIC.
+    pub fn settle(&mut self, now_ns: u64) {
+        self.settle_timer(now_ns);
+        let lines = self.isa_lines() | self.pci_lines();
+        for irq in ISA {
+            self.set_interrupt(irq, lines >> irq & 1 != 0);
+        }
+        self.send_messages();
+        let chips = &mut self.chips;
+        chips.local_apic.set_lint0(chips.pic.interrupt());
+        chips.reset |= chips.keyboard_controller.take_reset() | chips.pci.take_reset();
+    }
+
+    /// Lines of the chips on the board itself, bit n for ISA interrupt n.
+    fn isa_lines(&self) -> u16 {
+        let chips = &self.chips;
+        let [keyboard, mouse] = chips.keyboard_controller.lines();
+        let lines = [
+            (map::KEYBOARD_IRQ, keyboard),
+            (map::MOUSE_IRQ, mouse),
+            (map::COM2_IRQ, chips.serial[1].line()),
+            (map::COM1_IRQ, chips.serial[0].line()),
+            (map::RTC_IRQ, chips.rtc.line()),
+            (map::SCI_IRQ, chips.power.line()),
+        ];
+        lines.into_iter().fold(0, |all, (irq, high)| all | u16::from(high) << irq)
+    }
+
+    /// Lines of PCI devices, as the ISA bridge routes them. Slots are wired in rotation: INTA of slot 1 is PIRQA, that
+    /// of slot 2 PIRQB.
+    fn pci_lines(&self) -> u16 {
+        let mut lines = 0;
+        for slot in &self.routes.slots {
+            let Some(device) = self.chips.pci_device(*slot) else { continue };
+            let pin = device.function().interrupt_pin();
+            if pin != 0
+                && device.line()
+                && !device.function().interrupt_disabled()
+                && let Some(irq) = bridge::route(&self.chips.isa_bridge, map::pirq(*slot, pin))
+            {
+                lines |= 1 << irq;
+            }
+        }
+        lines
+    }
+
+    fn set_interrupt(&mut self, irq: u8, high: bool) {
+        self.chips.pic.set_line(irq, high);
+        self.chips.io_apic.set_line(if irq == 0 { map::TIMER_PIN } else { irq }, high);
+    }
+
+    fn send_messages(&mut self) {
+        let chips = &mut self.chips;
+        let requests = chips.io_apic.requests();
+        for pin in (0..io_apic::PINS).filter(|pin| requests >> pin & 1 != 0) {
+            let accepted = chips.local_apic.receive(&chips.io_apic.message(pin));
+            chips.io_apic.sent(pin, accepted);
+        }
+    }
+
+    /// Whether a maskable interrupt waits for the CPU.
+    pub fn has_interrupt(&self) -> bool {
+        self.chips.local_apic.interrupt() || self.chips.local_apic.external_interrupt()
+    }
+
+    /// The interrupt acknowledge cycle: the vector.
+    pub fn acknowledge(&mut self, now_ns: u64) -> u8 {
+        let chips = &mut self.chips;
+        let vector = match chips.local_apic.interrupt() {
+            true => chips.local_apic.acknowledge(),
+            false => chips.pic.acknowledge(),
+        };
+        self.settle(now_ns);
+        vector
+    }
+}

@@ -1,0 +1,146 @@
+//! Functions that are only configuration space: the i440FX host bridge, the PIIX3 ISA bridge and the PIIX4's power
+//! management (Intel 82441FX 290549 §3, 82371SB 290550 §2.2, 82371AB 290562 §7).
+//!
+//! The host bridge's shadow registers (PAM) are kept and change nothing: the BIOS area is always RAM. The power
+//! management function's ports lie at 600h whatever software writes, as `power` decodes them; DEVACTB says from the
+//! start that system management mode is set up, so that firmware leaves it alone: this machine has none.
+
+use crate::context::Context;
+use crate::pci::device::PciDevice;
+use crate::pci::function::{Function, Identity};
+use crate::power;
+use crate::state::saved;
+
+/// PIRQRC[A:D], the ISA interrupts of the four PCI interrupt lines.
+const PIRQ_ROUTE: u8 = 0x60;
+const PIRQ_NOT_ROUTED: u8 = 0x80;
+/// What virtual machines carry as the subsystem of their host bridge; firmware looks for it.
+const SUBSYSTEM_VENDOR: u16 = 0x1af4;
+const SUBSYSTEM: u16 = 0x1100;
+
+/// A function without registers of its own behind base addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    function: Function,
+}
+saved!(Bridge { function });
+
+fn identity(device: u16, class: u32) -> Identity {
+    Identity {
+        vendor: 0x8086,
+        device,
+        class,
+        subsystem_vendor: SUBSYSTEM_VENDOR,
+        subsystem: SUBSYSTEM,
+        ..Identity::default()
+    }
+}
+
+/// 82441FX, slot 0: PMC with memory and mastering always on.
+pub fn host_bridge() -> Bridge {
+    let identity = Identity { revision: 2, ..identity(0x1237, 0x06_0000) };
+    let function = Function::new(&identity).with_register(0x04, &[0x06, 0x00], &[]).with_register(
+        0x50,
+        &[0; 0x23], // PMCCFG to SMRAM, PAM0-6 among them
+        &[0xff; 0x23],
+    );
+    Bridge { function }
+}
+
+/// 82371SB, function 0 of slot 1. No PCI interrupt is routed after reset.
+pub fn isa_bridge() -> Bridge {
+    let identity = Identity { multifunction: true, ..identity(0x7000, 0x06_0100) };
+    let function = Function::new(&identity)
+        .with_register(0x04, &[0x07, 0x00], &[])
+        .with_register(0x4c, &[0x4d, 0, 0x03, 0], &[0xff; 4]) // IORT, -, XBCS
+        .with_register(PIRQ_ROUTE, &[PIRQ_NOT_ROUTED; 4], &[0x8f; 4])
+        .with_register(0x69, &[0x02, 0], &[0xff; 2]) // TOM, MSTAT
+        .with_register(0x76, &[0x0c, 0x0c], &[0xff; 2]) // MBDMA[0:1]
+        .with_register(0x78, &[0, 0], &[0xff; 2]) // PCSC
+        .with_register(0x80, &[0, 0, 0], &[0xff; 3]); // APICBASE, -, DLC
+    Bridge { function }
+}
+
+/// 82371AB, function 3: PMBA at 600h and enabled, no SMBus, APMC_EN set.
+pub fn power_management() -> Bridge {
+    let identity = Identity { revision: 3, interrupt_pin: 1, ..identity(0x7113, 0x06_8000) };
+    let base = u32::from(power::EVENT_PORT) | 1;
+    let function = Function::new(&identity)
+        .with_register(0x04, &[0x01, 0x00], &[0x04])
+        .with_register(0x3c, &[power::SCI], &[])
+        .with_register(0x40, &base.to_le_bytes(), &[])
+        .with_register(0x58, &[0, 0, 0, 0x02], &[0xff, 0xff, 0xff, 0xfd])
+        .with_register(0x80, &[1], &[])
+        .with_register(0x90, &[1, 0, 0, 0], &[])
+        .with_register(0xd2, &[0], &[0x0f]);
+    Bridge { function }
+}
+
+/// Where the ISA bridge sends PCI interrupt line `line` (0: PIRQA, to 3): an ISA interrupt that may be shared.
+pub fn route(isa_bridge: &Bridge, line: u8) -> Option<u8> {
+    let register = isa_bridge.function.read(PIRQ_ROUTE + (line & 3), 1) as u8;
+    let irq = register & 0x0f;
+    (register & PIRQ_NOT_ROUTED == 0 && matches!(irq, 3..=7 | 9..=12 | 14..=15)).then_some(irq)
+}
+
+impl PciDevice for Bridge {
+    fn function(&self) -> &Function {
+        &self.function
+    }
+
+    fn function_mut(&mut self) -> &mut Function {
+        &mut self.function
+    }
+
+    fn read(&mut self, _context: &mut Context, _bar: u8, _offset: u64, size: u8) -> u64 {
+        u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)))
+    }
+
+    fn write(&mut self, _context: &mut Context, _bar: u8, _offset: u64, _size: u8, _value: u64) {}
+
+    fn line(&self) -> bool {
+        false
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        None
+    }
+
+    fn tick(&mut self, _context: &mut Context) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn firmware_finds_what_it_looks_for() {
+        let host = host_bridge();
+        assert_eq!(host.function.read(0x00, 4), 0x1237_8086);
+        assert_eq!(host.function.read(0x2c, 4), 0x1100_1af4);
+        assert_eq!(host.function.read(0x59, 1), 0, "PAM0: the BIOS is to be copied");
+        let power = power_management();
+        assert_eq!(power.function.read(0x00, 4), 0x7113_8086);
+        assert_eq!(power.function.read(0x40, 4), 0x601);
+        assert_eq!(power.function.read(0x58, 4) >> 25 & 1, 1, "APMC_EN");
+        assert_eq!(isa_bridge().function.read(0x0e, 1), 0x80, "more than one function");
+    }
+
+    #[test]
+    fn pam_registers_keep_what_is_written() {
+        let mut host = host_bridge();
+        host.function.write(0x59, 1, 0x30);
+        host.function.write(0x72, 1, 0x02);
+        assert_eq!((host.function.read(0x59, 1), host.function.read(0x72, 1)), (0x30, 0x02));
+    }
+
+    #[test]
+    fn pirq_routing() {
+        let mut isa = isa_bridge();
+        assert!((0..4).all(|line| route(&isa, line).is_none()));
+        for (value, irq) in [(0x0b, Some(11)), (0x8b, None), (0x08, None), (0x00, None), (0x05, Some(5))] {
+            isa.function.write(0x62, 1, value);
+            assert_eq!(route(&isa, 2), irq, "{value:#x}");
+        }
+    }
+}
