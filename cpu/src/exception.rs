@@ -32,6 +32,8 @@ exceptions! {
     breakpoint = 3, none;
     /// #OF, overflow (INTO).
     overflow = 4, none;
+    /// #BR, BOUND range exceeded.
+    bound_range = 5, none;
     /// #UD, invalid opcode.
     invalid_opcode = 6, none;
     /// #NM, device not available.

@@ -5,7 +5,7 @@ use crate::exception::Exception;
 use crate::memory::{Memory, PAGE};
 use crate::paging::{self, Access};
 use crate::state::{State, rflags};
-use iced_x86::{Instruction, Register};
+use iced_x86::Register;
 
 mod segmentation;
 
@@ -98,6 +98,8 @@ impl Execution<'_> {
             return Ok(1);
         }
         let next = linear.wrapping_add(first as u64);
+        // Outside 64-bit mode the last page is followed by the first.
+        let next = if next == 1 << 32 && !self.state.is_long() { 0 } else { next };
         pieces[1] = (paging::walk(self.memory, self.state, next, access)?.physical, length - first);
         Ok(2)
     }
@@ -166,20 +168,9 @@ impl Execution<'_> {
         self.write_bytes(linear, &value.to_le_bytes()[..size], false)
     }
 
-    /// The linear address of a memory operand. Only FS and GS have bases in 64-bit mode.
-    pub fn linear_address(&self, instruction: &Instruction, operand: u32) -> u64 {
-        instruction
-            .virtual_address(operand, 0, |register, _, _| Some(self.register(register)))
-            .expect("every register of an address is known")
-    }
-
-    /// The value of a general register by its iced name, zero-extended; segment registers give their base.
+    /// The value of a general register by its iced name, zero-extended.
     pub fn register(&self, register: Register) -> u64 {
-        use crate::state::segment::{FS, GS};
         match register {
-            Register::FS => self.state.segments[FS].base,
-            Register::GS => self.state.segments[GS].base,
-            _ if register.is_segment_register() => 0,
             Register::RIP => self.state.rip,
             Register::AH | Register::CH | Register::DH | Register::BH => {
                 self.state.gpr[register.number() - 4] >> 8 & 0xff

@@ -29,22 +29,23 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
     let index = x.register(instruction.op1_register());
     let index = (index << (64 - bits)) as i64 >> (64 - bits);
     let element = index >> bits.trailing_zeros();
-    let linear = operand::address_with_delta(x, instruction, 0, element * size as i64);
+    let place = operand::Place::of(x, instruction, 0).plus(element.wrapping_mul(size as i64));
     let bit = 1 << (index as u32 % bits);
     let writes = instruction.mnemonic() != Mnemonic::Bt;
     if writes {
         // A locked or plain read-modify-write needs the right to write before it reads.
+        let linear = place.linear(x, size, true)?;
         let access = crate::paging::Access::write(x.user());
-        x.probe(linear, size, access).map_err(|e| operand::by_segment(instruction, e))?;
+        x.probe(linear, size, access)?;
     }
-    let old = operand::read_at(x, instruction, linear, size)?;
+    let old = place.read(x, size)?;
     let new = match instruction.mnemonic() {
         Mnemonic::Bts => old | bit,
         Mnemonic::Btr => old & !bit,
         _ => old ^ bit,
     };
     if writes {
-        operand::write_at(x, instruction, linear, size, new)?;
+        place.write(x, size, new)?;
     }
     x.state.rflags = x.state.rflags & !rflags::CF | u64::from(old & bit != 0);
     Ok(Flow::Next)

@@ -1,10 +1,10 @@
-//! LOOP, LOOPE, LOOPNE and JRCXZ (APM vol. 3): counting branches that change no flag.
+//! LOOP, LOOPE, LOOPNE and JCXZ, JECXZ, JRCXZ (APM vol. 3): counting branches that change no flag.
 
 use super::Flow;
 use crate::exception::Exception;
 use crate::execution::Execution;
 use crate::paging::is_canonical;
-use crate::state::rflags;
+use crate::state::{rflags, segment};
 use iced_x86::{Instruction, Mnemonic, Register};
 
 /// Executes one of them.
@@ -24,8 +24,8 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
         _ => (count == 0, false),
     };
     let target = instruction.near_branch_target();
-    if taken && !is_canonical(target) {
-        return Err(Exception::general_protection(0));
+    if taken {
+        check_target(x, target)?;
     }
     if counts {
         x.set_register(counter, left);
@@ -35,6 +35,13 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
     }
     x.state.rip = target;
     Ok(Flow::Jump)
+}
+
+/// A near target must be canonical in 64-bit mode, elsewhere within CS.
+pub fn check_target(x: &Execution, target: u64) -> Result<(), Exception> {
+    let limit = u64::from(x.state.segments[segment::CS].limit);
+    let fits = if x.state.is_long() { is_canonical(target) } else { target <= limit };
+    if fits { Ok(()) } else { Err(Exception::general_protection(0)) }
 }
 
 /// The counter has the address size.

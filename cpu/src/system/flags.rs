@@ -1,4 +1,5 @@
-//! RFLAGS as a whole: PUSHF, POPF, CLD, STD (APM vol. 3), and what may change at which privilege.
+//! RFLAGS as a whole: PUSHF, POPF, CLD, STD (APM vol. 3), and what may change at which privilege. In virtual-8086 mode
+//! IOPL must be 3; the model has no VME.
 
 use super::{Flow, operand};
 use crate::exception::Exception;
@@ -31,19 +32,21 @@ pub fn io_privilege(x: &Execution) -> u8 {
 }
 
 fn push(x: &mut Execution, size: usize) -> Result<(), Exception> {
+    operand::require_io_privilege_in_virtual_8086(x)?;
     let image = x.state.rflags & !(rflags::RF | rflags::VM);
     operand::push(x, size, image)
 }
 
 fn pop(x: &mut Execution, size: usize) -> Result<(), Exception> {
+    operand::require_io_privilege_in_virtual_8086(x)?;
     let image = operand::peek(x, 0, size)?;
     operand::drop(x, size as u64);
     load(x, image, size);
     Ok(())
 }
 
-/// Loads flags as POPF and IRET do: IOPL changes only at CPL 0, IF only where IOPL allows; the rest is kept. RF and
-/// VM end up clear. `size` is that of the image in bytes.
+/// Loads flags as POPF and IRET do: IOPL changes only at CPL 0, IF only where IOPL allows; the rest is kept, VM too. RF
+/// ends up clear. `size` is that of the image in bytes.
 pub fn load(x: &mut Execution, image: u64, size: usize) {
     let mut changeable = FREE;
     if x.state.cpl == 0 {
@@ -55,6 +58,6 @@ pub fn load(x: &mut Execution, image: u64, size: usize) {
     if size == 2 {
         changeable &= 0xffff;
     }
-    let kept = x.state.rflags & !changeable & !(rflags::RF | rflags::VM);
+    let kept = x.state.rflags & !changeable & !rflags::RF;
     x.state.rflags = kept | image & changeable | rflags::FIXED;
 }

@@ -72,20 +72,25 @@ pub fn canonicalize(area: &mut FxArea) {
     area.0[FX_WRITTEN..].fill(0);
 }
 
-fn aligned_operand(x: &Execution, instruction: &Instruction) -> Result<u64, Exception> {
-    let linear = x.linear_address(instruction, 0);
+/// Bytes of the image that hold registers: XMM8-15 only in 64-bit mode.
+fn written(x: &Execution) -> usize {
+    if x.state.is_long() { FX_WRITTEN } else { XMM + 8 * 16 }
+}
+
+fn aligned_operand(x: &Execution, instruction: &Instruction, write: bool) -> Result<u64, Exception> {
+    let linear = operand::Place::of(x, instruction, 0).linear(x, 1, write)?;
     if linear.is_multiple_of(16) { Ok(linear) } else { Err(Exception::general_protection(0)) }
 }
 
 fn fx_save(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
-    aligned_operand(x, instruction)?;
+    aligned_operand(x, instruction, true)?;
     let mut image = x.state.fx;
     canonicalize(&mut image);
-    operand::write_bytes(x, instruction, 0, &image.0[..FX_WRITTEN])
+    operand::write_bytes(x, instruction, 0, &image.0[..written(x)])
 }
 
 fn fx_restore(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
-    aligned_operand(x, instruction)?;
+    aligned_operand(x, instruction, false)?;
     let mut image = FxArea([0; 512]);
     operand::read_bytes(x, instruction, 0, &mut image.0)?;
     if field(&image, MXCSR) & !MXCSR_MASK != 0 {
@@ -95,6 +100,8 @@ fn fx_restore(x: &mut Execution, instruction: &Instruction) -> Result<(), Except
     let control = word(&image, 0) & 0x1f7f | 0x40;
     set_word(&mut image, 0, control);
     update_summary(&mut image);
+    let kept = written(x);
+    image.0[kept..].copy_from_slice(&x.state.fx.0[kept..]);
     x.state.fx = image;
     Ok(())
 }
@@ -149,7 +156,8 @@ fn abridged_tags(full: u16) -> u8 {
 }
 
 /// The environment in its 14- or 28-byte form, and how long it is.
-fn environment(area: &FxArea, wide: bool) -> ([u8; 28], usize) {
+fn environment(x: &Execution, wide: bool) -> ([u8; 28], usize) {
+    let area = &x.state.fx;
     let mut image = [0; 28];
     let words = [word(area, 0), word(area, 2), full_tags(area)];
     let step = if wide { 4 } else { 2 };
@@ -159,7 +167,8 @@ fn environment(area: &FxArea, wide: bool) -> ([u8; 28], usize) {
             image[index * step + 2..][..2].fill(0xff);
         }
     }
-    if wide {
+    // Protected mode has a selector there, the others a linear address.
+    if wide && !x.state.has_paragraphs() {
         image[26..28].fill(0xff);
     }
     (image, 7 * step)
@@ -172,7 +181,7 @@ fn is_wide(instruction: &Instruction) -> bool {
 
 /// FNSTENV also masks all exceptions.
 fn store_environment(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
-    let (image, length) = environment(&x.state.fx, is_wide(instruction));
+    let (image, length) = environment(x, is_wide(instruction));
     operand::write_bytes(x, instruction, 0, &image[..length])?;
     let control = word(&x.state.fx, 0) | 0x3f;
     set_word(&mut x.state.fx, 0, control);
@@ -209,7 +218,7 @@ fn load_environment(x: &mut Execution, instruction: &Instruction) -> Result<(), 
 
 /// FNSAVE: environment and registers in stack order, then FNINIT.
 fn save(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
-    let (environment, length) = environment(&x.state.fx, is_wide(instruction));
+    let (environment, length) = environment(x, is_wide(instruction));
     let mut image = [0; 108];
     image[..length].copy_from_slice(&environment[..length]);
     for slot in 0..8 {
@@ -255,7 +264,7 @@ pub fn masked_move(x: &mut Execution, instruction: &Instruction) -> Result<Flow,
         check_pending(x)?;
     }
     let [data, mask] = [1, 2].map(|index| vector(&x.state.fx, instruction.op_register(index).number(), wide));
-    let linear = x.linear_address(instruction, 0);
+    let linear = operand::Place::of(x, instruction, 0).linear(x, length, true)?;
     store_masked(x, linear, &data[..length], &mask[..length])?;
     if !wide {
         enter_mmx(&mut x.state.fx);

@@ -7,8 +7,10 @@ use crate::state::gpr::RAX;
 use crate::state::{Segment, gpr};
 use iced_x86::{Code, Instruction};
 
-/// Where a 64-bit TSS keeps the offset of its bitmap.
+/// Where 32- and 64-bit TSSs keep the offset of their bitmap; a 286's has none.
 const BITMAP_OFFSET: u64 = 0x66;
+/// Attribute bit of a TSS that is not a 286's.
+const WIDE: u16 = 8;
 
 /// Executes IN or OUT.
 pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exception> {
@@ -59,12 +61,13 @@ pub fn write(x: &mut Execution, port: u16, size: u8, value: u32) {
 /// # Errors
 /// #GP(0) where not; #PF when the bitmap is not mapped.
 pub fn check(x: &mut Execution, port: u16, size: u8) -> Result<(), Exception> {
-    if x.state.cpl <= flags::io_privilege(x) {
+    if x.state.is_real() || x.state.cpl <= flags::io_privilege(x) && !x.state.is_virtual_8086() {
         return Ok(());
     }
     let refused = Exception::general_protection(0);
     let task = x.state.tr;
-    if task.attributes & Segment::PRESENT == 0 || task.limit < 0x67 {
+    let wide = task.attributes & WIDE != 0;
+    if task.attributes & Segment::PRESENT == 0 || !wide || task.limit < 0x67 {
         return Err(refused);
     }
     let bitmap = x.read_system(task.base.wrapping_add(BITMAP_OFFSET), 2)?;

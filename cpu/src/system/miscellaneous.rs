@@ -31,13 +31,12 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
         Mnemonic::Invd | Mnemonic::Wbinvd | Mnemonic::Wbnoinvd | Mnemonic::Invlpg => operand::require_ring_0(x)?,
         // CLFLUSH is checked like a load of a byte.
         Mnemonic::Clflush => {
-            let linear = x.linear_address(instruction, 0);
+            let linear = operand::Place::of(x, instruction, 0).linear(x, 1, false)?;
             let access = crate::paging::Access::read(x.user());
-            x.probe(linear, 1, access).map_err(|e| operand::by_segment(instruction, e))?;
+            x.probe(linear, 1, access)?;
         }
         Mnemonic::Xlatb => {
-            let linear = x.linear_address(instruction, 0);
-            let value = operand::read_at(x, instruction, linear, 1)?;
+            let value = operand::Place::of(x, instruction, 0).read(x, 1)?;
             x.set_register(Register::AL, value);
         }
         Mnemonic::Rdsspd | Mnemonic::Rdsspq => {}

@@ -5,16 +5,20 @@
 
 mod bit_test;
 mod branches;
+mod call_gate;
 mod control_registers;
 pub mod cpuid;
+mod decimal;
 pub mod deliver;
 mod far;
 mod flags;
 pub mod fpu;
+mod frame;
 mod interrupts;
 mod io;
 mod miscellaneous;
 mod msr;
+mod near;
 pub(crate) mod operand;
 mod segment_moves;
 mod segments;
@@ -22,6 +26,7 @@ mod stack;
 mod strings;
 mod system_call;
 mod tables;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +67,7 @@ enum Family {
     BitTest,
     Branch,
     Control,
+    Decimal,
     Far,
     Flags,
     Fpu,
@@ -70,6 +76,7 @@ enum Family {
     MaskedMove,
     Miscellaneous,
     Msr,
+    Near,
     SegmentMove,
     Stack,
     String,
@@ -77,7 +84,8 @@ enum Family {
     Table,
 }
 
-/// Executes one instruction at `state.rip`. `allowance` (at least 1) bounds the iterations of a REP.
+/// Executes one instruction at `state.rip`, decoded for the mode that the state is in. `allowance` (at least 1) bounds the
+/// iterations of a REP. Beyond what [`handles`] tells it takes near transfers, PUSH, POP and LEAVE of every size.
 ///
 /// # Errors
 /// The exception it raised; the state is then as before the instruction, but for completed REP iterations, which
@@ -89,7 +97,8 @@ pub fn execute(
     completed: &mut u64,
 ) -> Result<Executed, Exception> {
     *completed = 0;
-    let family = family(instruction).ok_or(Exception::invalid_opcode())?;
+    let near = near::is_near(instruction).then_some(Family::Near);
+    let family = family(instruction).or(near).ok_or(Exception::invalid_opcode())?;
     // The shadow covers this instruction; a new one may begin with it.
     let shadow = std::mem::take(&mut x.state.interrupt_shadow);
     let result = if family == Family::String {
@@ -108,6 +117,7 @@ fn execute_single(x: &mut Execution, instruction: &Instruction, family: Family) 
         Family::BitTest => bit_test::execute(x, instruction),
         Family::Branch => branches::execute(x, instruction),
         Family::Control => control_registers::execute(x, instruction),
+        Family::Decimal => decimal::execute(x, instruction),
         Family::Far => far::execute(x, instruction),
         Family::Flags => flags::execute(x, instruction),
         Family::Fpu => fpu::execute(x, instruction),
@@ -116,6 +126,7 @@ fn execute_single(x: &mut Execution, instruction: &Instruction, family: Family) 
         Family::MaskedMove => fpu::masked_move(x, instruction),
         Family::Miscellaneous => miscellaneous::execute(x, instruction),
         Family::Msr => msr::execute(x, instruction),
+        Family::Near => near::execute(x, instruction),
         Family::SegmentMove => segment_moves::execute(x, instruction),
         Family::Stack => stack::execute(x, instruction),
         Family::SystemCall => system_call::execute(x, instruction),
@@ -123,12 +134,12 @@ fn execute_single(x: &mut Execution, instruction: &Instruction, family: Family) 
         Family::String => Err(Exception::invalid_opcode()),
     }?;
     if matches!(flow, Flow::Next | Flow::Halt) {
-        x.state.rip = instruction.next_ip();
+        x.state.rip = operand::next(instruction);
     }
     Ok(Executed { count: 1, flow })
 }
 
-/// Whether this instruction must be executed by [`execute`] because the translator does not relocate it.
+/// Whether this instruction must be executed by [`execute`] because the translator does not relocate it, in any mode.
 pub fn handles(instruction: &Instruction) -> bool {
     family(instruction).is_some()
 }
@@ -143,10 +154,8 @@ fn family(instruction: &Instruction) -> Option<Family> {
         }
         Mov => return mov_family(instruction),
         Push | Pop => return push_family(instruction),
-        Enter => Family::Stack,
-        Call | Jmp => {
-            return (instruction.is_call_far_indirect() || instruction.is_jmp_far_indirect()).then_some(Family::Far);
-        }
+        Enter | Pusha | Pushad | Popa | Popad => Family::Stack,
+        Call | Jmp => return is_far(instruction).then_some(Family::Far),
         Retf => Family::Far,
         Bt | Bts | Btr | Btc => {
             return bit_test::is_bit_string(instruction).then_some(Family::BitTest);
@@ -155,8 +164,9 @@ fn family(instruction: &Instruction) -> Option<Family> {
         Pushf | Pushfd | Pushfq | Popf | Popfd | Popfq | Cld | Std => Family::Flags,
         Cli | Sti | Int | Int1 | Int3 | Into | Iret | Iretd | Iretq => Family::Interrupt,
         Syscall | Sysret | Sysretq | Sysenter | Sysexit | Sysexitq | Swapgs => Family::SystemCall,
-        Lss | Lfs | Lgs => Family::SegmentMove,
-        Lgdt | Lidt | Sgdt | Sidt | Lldt | Ltr | Sldt | Str | Lar | Lsl | Verr | Verw => Family::Table,
+        Lds | Les | Lss | Lfs | Lgs => Family::SegmentMove,
+        Lgdt | Lidt | Sgdt | Sidt | Lldt | Ltr | Sldt | Str | Lar | Lsl | Verr | Verw | Arpl => Family::Table,
+        Aaa | Aas | Aam | Aad | Daa | Das | Salc | Bound => Family::Decimal,
         Smsw | Lmsw | Clts => Family::Control,
         Rdmsr | Wrmsr => Family::Msr,
         In | Out => Family::Io,
@@ -168,6 +178,13 @@ fn family(instruction: &Instruction) -> Option<Family> {
         }
         _ => return None,
     })
+}
+
+fn is_far(instruction: &Instruction) -> bool {
+    instruction.is_call_far_indirect()
+        || instruction.is_jmp_far_indirect()
+        || instruction.is_call_far()
+        || instruction.is_jmp_far()
 }
 
 fn mov_family(instruction: &Instruction) -> Option<Family> {

@@ -1,5 +1,6 @@
-//! Loads and stores of segment registers: MOV, PUSH, POP, LSS, LFS, LGS (APM vol. 3).
+//! Loads and stores of segment registers: MOV, PUSH, POP, LDS, LES, LSS, LFS, LGS (APM vol. 3).
 
+use super::frame::Stack;
 use super::{Flow, operand, segments};
 use crate::exception::Exception;
 use crate::execution::Execution;
@@ -18,11 +19,11 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
             let selector = selector(x, instruction.op1_register())?;
             operand::write(x, instruction, 0, 2, u64::from(selector))?;
         }
-        Pushq_FS | Pushq_GS => push(x, instruction, 8)?,
-        Pushw_FS | Pushw_GS => push(x, instruction, 2)?,
-        Popq_FS | Popq_GS => pop(x, instruction, 8)?,
-        Popw_FS | Popw_GS => pop(x, instruction, 2)?,
-        _ => load_far(x, instruction)?,
+        code => match stack_size(code) {
+            Some((true, size)) => push(x, instruction, size)?,
+            Some((false, size)) => pop(x, instruction, size)?,
+            None => load_far(x, instruction)?,
+        },
     }
     Ok(Flow::Next)
 }
@@ -38,8 +39,21 @@ pub fn is_move(code: Code) -> bool {
 
 /// Whether this PUSH or POP concerns a segment register.
 pub fn is_stack(code: Code) -> bool {
+    stack_size(code).is_some()
+}
+
+/// Whether it is a PUSH, and how many bytes it moves.
+fn stack_size(code: Code) -> Option<(bool, usize)> {
     use Code::*;
-    matches!(code, Pushq_FS | Pushq_GS | Pushw_FS | Pushw_GS | Popq_FS | Popq_GS | Popw_FS | Popw_GS)
+    Some(match code {
+        Pushw_ES | Pushw_CS | Pushw_SS | Pushw_DS | Pushw_FS | Pushw_GS => (true, 2),
+        Pushd_ES | Pushd_CS | Pushd_SS | Pushd_DS | Pushd_FS | Pushd_GS => (true, 4),
+        Pushq_FS | Pushq_GS => (true, 8),
+        Popw_ES | Popw_SS | Popw_DS | Popw_FS | Popw_GS => (false, 2),
+        Popd_ES | Popd_SS | Popd_DS | Popd_FS | Popd_GS => (false, 4),
+        Popq_FS | Popq_GS => (false, 8),
+        _ => return None,
+    })
 }
 
 fn index(register: Register) -> Result<usize, Exception> {
@@ -69,15 +83,18 @@ fn push(x: &mut Execution, instruction: &Instruction, size: usize) -> Result<(),
 }
 
 fn pop(x: &mut Execution, instruction: &Instruction, size: usize) -> Result<(), Exception> {
-    let selector = operand::peek(x, 0, size)? as u16;
+    let mut stack = Stack::current(x);
+    let selector = stack.pop(x, size)? as u16;
     load(x, instruction.op0_register(), selector)?;
-    operand::drop(x, size as u64);
+    stack.commit(x);
     Ok(())
 }
 
-/// LSS, LFS, LGS: an offset, then a selector.
+/// LDS, LES, LSS, LFS, LGS: an offset, then a selector.
 fn load_far(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
     let segment = match instruction.mnemonic() {
+        Mnemonic::Lds => Register::DS,
+        Mnemonic::Les => Register::ES,
         Mnemonic::Lss => Register::SS,
         Mnemonic::Lfs => Register::FS,
         Mnemonic::Lgs => Register::GS,

@@ -1,6 +1,7 @@
 //! Segment descriptors: fetching, checking and loading them into hidden parts (APM vol. 2 §4.5-4.10).
 //!
-//! Every check comes before any register changes; the accessed bit is written to the descriptor last.
+//! Every check comes before any register changes; the accessed bit is written to the descriptor last. In real and
+//! virtual-8086 mode a selector is a paragraph number (APM vol. 2 §1.2.4, §2.2.4).
 
 use crate::exception::Exception;
 use crate::execution::Execution;
@@ -89,9 +90,15 @@ impl Descriptor {
         (self.low >> 16) as u16
     }
 
-    /// Target offset of a 16-byte gate.
+    /// Target offset of a gate: 16 bits in a 286's gate, 64 in one of 16 bytes.
     pub fn gate_offset(&self) -> u64 {
-        self.low & 0xffff | self.low >> 32 & 0xffff_0000 | self.high << 32
+        let middle = if self.is_wide() { self.low >> 32 & 0xffff_0000 } else { 0 };
+        self.low & 0xffff | middle | self.high << 32
+    }
+
+    /// Call, interrupt and trap gates and TSSs: not a 286's.
+    pub fn is_wide(&self) -> bool {
+        self.kind() & 8 != 0
     }
 }
 
@@ -110,7 +117,7 @@ pub fn rpl(selector: u16) -> u8 {
     (selector & 3) as u8
 }
 
-/// Reads the descriptor a selector names from the GDT or LDT. System descriptors take 16 bytes.
+/// Reads the descriptor a selector names from the GDT or LDT. System descriptors take 16 bytes in long mode.
 ///
 /// # Errors
 /// `raise` with the selector when it lies beyond the table; #PF.
@@ -123,7 +130,7 @@ pub fn fetch(x: &mut Execution, selector: u16, raise: Raise) -> Result<Descripto
     let address = base.wrapping_add(u64::from(offset));
     let low = x.read_system(address, 8)?;
     let mut descriptor = Descriptor { address, low, high: 0 };
-    if !descriptor.is_user() {
+    if !descriptor.is_user() && x.state.is_long_active() {
         if offset + 15 > limit {
             return Err(raise(error_code(selector)));
         }
@@ -180,9 +187,34 @@ pub fn stack_segment(x: &mut Execution, selector: u16, cpl: u8, raise: Raise) ->
 /// # Errors
 /// #GP, #NP, #SS, #PF; the register is then unchanged.
 pub fn load(x: &mut Execution, register: usize, selector: u16) -> Result<(), Exception> {
-    let loaded = if register == segment::SS { load_stack(x, selector)? } else { load_data(x, selector)? };
+    let loaded = if x.state.has_paragraphs() {
+        paragraph(x, register, selector)
+    } else if register == segment::SS {
+        load_stack(x, selector)?
+    } else {
+        data_segment(x, selector, Exception::general_protection)?
+    };
     x.state.segments[register] = loaded;
     Ok(())
+}
+
+/// The hidden part in real and virtual-8086 mode. Real mode keeps limit and attributes as they are, so that limits of
+/// 4 GiB outlast protected mode; a null segment left by it becomes an ordinary one.
+pub fn paragraph(x: &Execution, register: usize, selector: u16) -> Segment {
+    let base = u64::from(selector) << 4;
+    if x.state.is_virtual_8086() {
+        return virtual_8086(selector);
+    }
+    let old = x.state.segments[register];
+    if old.attributes & Segment::PRESENT == 0 {
+        return Segment { base, limit: 0xffff, attributes: 0x93, selector };
+    }
+    Segment { base, selector, ..old }
+}
+
+/// The hidden part that every segment register has in virtual-8086 mode.
+pub fn virtual_8086(selector: u16) -> Segment {
+    Segment { base: u64::from(selector) << 4, limit: 0xffff, attributes: 0xf3, selector }
 }
 
 fn load_stack(x: &mut Execution, selector: u16) -> Result<Segment, Exception> {
@@ -193,15 +225,19 @@ fn load_stack(x: &mut Execution, selector: u16) -> Result<Segment, Exception> {
     stack_segment(x, selector, x.state.cpl, Exception::general_protection)
 }
 
-fn load_data(x: &mut Execution, selector: u16) -> Result<Segment, Exception> {
+/// Checks and prepares a segment for ES, DS, FS or GS.
+///
+/// # Errors
+/// `raise`, #NP, #PF.
+pub fn data_segment(x: &mut Execution, selector: u16, raise: Raise) -> Result<Segment, Exception> {
     if is_null(selector) {
         return Ok(null(selector));
     }
     let error = error_code(selector);
-    let descriptor = fetch(x, selector, Exception::general_protection)?;
+    let descriptor = fetch(x, selector, raise)?;
     let privileged = !descriptor.is_conforming() && descriptor.dpl() < x.state.cpl.max(rpl(selector));
     if !descriptor.is_readable() || privileged {
-        return Err(Exception::general_protection(error));
+        return Err(raise(error));
     }
     if !descriptor.is_present() {
         return Err(Exception::segment_not_present(error));

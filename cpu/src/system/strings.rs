@@ -3,20 +3,23 @@
 //! An iteration is to the guest what an instruction is: it is fetched, translates its operands (source first, then
 //! destination), moves its element, and may be the last before an interrupt or a fault. What runs faster, page spans
 //! at once, must not differ from that. So a span ends where an iteration could change what the next one sees: at
-//! pages, at device registers, and at stores to the page that holds the instruction or a table entry in use.
+//! pages, at the limits of segments, at device registers, and at stores to the page that holds the instruction or a
+//! table entry in use.
 
 mod elements;
 mod fragile;
 mod spans;
 
+use super::operand::{next, set_masked};
 use super::{Executed, Flow};
 use crate::bus::Icount;
 use crate::exception::Exception;
-use crate::execution::Execution;
+use crate::execution::{Execution, linear_address};
 use crate::state::gpr::{RCX, RDI, RDX, RSI};
 use crate::state::rflags;
+use crate::state::segment::{DS, ES, FS};
 use fragile::Fragile;
-use iced_x86::{Instruction, OpKind, Register};
+use iced_x86::{Instruction, OpKind};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -36,10 +39,8 @@ struct Operation {
     size: usize,
     /// Address size.
     mask: u64,
-    /// Base of the source's segment.
-    source_base: u64,
-    /// The source's segment is SS.
-    source_stack: bool,
+    /// Segment register of the source.
+    source_segment: usize,
     repeated: bool,
     /// REPNE: comparisons end at equality, not at a difference.
     until_equal: bool,
@@ -78,7 +79,7 @@ pub fn execute(
     let result = operation.run(x, instruction.len() as u64, allowance, completed);
     x.now = start;
     if let Ok(Executed { flow: Flow::Next, .. }) = result {
-        x.state.rip = instruction.next_ip();
+        x.state.rip = next(instruction);
     }
     result
 }
@@ -95,13 +96,13 @@ impl Operation {
             }
         }
         let segment = instruction.memory_segment();
+        // 64-bit mode knows FS and GS only: an SS override is ignored there, and so no bad address is a stack fault.
+        let used = segment.is_segment_register() && !(x.state.is_long() && segment.number() < FS);
         Some(Operation {
             kind,
             size,
             mask,
-            source_base: if segment == Register::None { 0 } else { x.register(segment) },
-            // The source is based on RSI, and 64-bit mode ignores an SS override.
-            source_stack: false,
+            source_segment: if used { segment.number() } else { DS },
             repeated: instruction.has_rep_prefix() || instruction.has_repne_prefix(),
             until_equal: instruction.has_repne_prefix(),
             backward: x.flag(rflags::DF),
@@ -149,13 +150,16 @@ impl Operation {
         let distance = iterations.wrapping_mul(self.size as u64);
         let distance = if self.backward { distance.wrapping_neg() } else { distance };
         if self.has_source() {
-            x.state.gpr[RSI] = x.state.gpr[RSI].wrapping_add(distance) & self.mask;
+            let to = x.state.gpr[RSI].wrapping_add(distance);
+            set_masked(&mut x.state.gpr[RSI], to, self.mask);
         }
         if self.has_destination() {
-            x.state.gpr[RDI] = x.state.gpr[RDI].wrapping_add(distance) & self.mask;
+            let to = x.state.gpr[RDI].wrapping_add(distance);
+            set_masked(&mut x.state.gpr[RDI], to, self.mask);
         }
         if self.repeated {
-            x.state.gpr[RCX] = x.state.gpr[RCX].wrapping_sub(iterations) & self.mask;
+            let left = x.state.gpr[RCX].wrapping_sub(iterations);
+            set_masked(&mut x.state.gpr[RCX], left, self.mask);
         }
     }
 
@@ -167,12 +171,15 @@ impl Operation {
         matches!(self.kind, Kind::Move | Kind::Store | Kind::Scan | Kind::Compare | Kind::Input)
     }
 
-    fn source(&self, x: &Execution) -> u64 {
-        self.source_base.wrapping_add(x.state.gpr[RSI] & self.mask)
+    /// Linear address of the source element.
+    fn source(&self, x: &Execution) -> Result<u64, Exception> {
+        linear_address(x.state, self.source_segment, x.state.gpr[RSI] & self.mask, self.size as u32, false)
     }
 
-    fn destination(&self, x: &Execution) -> u64 {
-        x.state.gpr[RDI] & self.mask
+    /// Linear address of the destination element, always in ES. Only some instructions write there.
+    fn destination(&self, x: &Execution) -> Result<u64, Exception> {
+        let write = matches!(self.kind, Kind::Move | Kind::Store | Kind::Input);
+        linear_address(x.state, ES, x.state.gpr[RDI] & self.mask, self.size as u32, write)
     }
 }
 

@@ -27,7 +27,7 @@ impl Fragile {
     pub fn contains(&mut self, x: &mut Execution, length: u64, physical: u64) -> bool {
         if !self.known {
             self.known = true;
-            let first = x.state.rip;
+            let first = x.state.code_address(x.state.rip);
             let last = first.wrapping_add(length - 1);
             let access = Access::fetch(x.user());
             let ends = if first / PAGE == last / PAGE { &[first][..] } else { &[first, last][..] };

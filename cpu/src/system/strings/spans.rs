@@ -3,11 +3,12 @@
 use super::elements::{PIECE, accumulator, copy, fill, is_ram, little_endian, subtraction_flags};
 use super::{Kind, Operation, Span};
 use crate::exception::Exception;
-use crate::execution::Execution;
+use crate::execution::{Execution, room};
 use crate::memory::PAGE;
 use crate::paging::{self, Access, Translation};
 use crate::state::gpr::{RAX, RDI, RDX, RSI};
-use crate::system::{io, operand};
+use crate::state::segment::ES;
+use crate::system::io;
 
 impl Operation {
     /// Executes at least one and at most `limit` iterations.
@@ -22,32 +23,39 @@ impl Operation {
         }
     }
 
-    /// How many whole elements lie between an address and the end of its page, without wrapping an index; 0 also
-    /// when going backward: then one at a time.
-    fn room(&self, linear: u64, index: u64) -> u64 {
+    /// How many whole elements lie between an address and the end of its page or segment, without wrapping an index; 0
+    /// also when going backward: then one at a time.
+    fn room(&self, x: &Execution, linear: u64, register: usize) -> u64 {
         if self.backward {
             return 0;
         }
-        let in_page = (PAGE - linear % PAGE) / self.size as u64;
-        if self.mask == u64::MAX { in_page } else { in_page.min((self.mask - index) / self.size as u64) }
+        let segment = if register == RSI { self.source_segment } else { ES };
+        let index = x.state.gpr[register] & self.mask;
+        let bytes = (PAGE - linear % PAGE).min(room(x.state, segment, index)).min(self.mask - index);
+        bytes / self.size as u64
     }
 
     fn crosses(&self, linear: u64) -> bool {
         linear % PAGE + self.size as u64 > PAGE
     }
 
-    /// Translates the source; a non-canonical address in SS is #SS.
     fn walk_source(&self, x: &mut Execution, linear: u64) -> Result<Translation, Exception> {
         let access = Access::read(x.user());
-        paging::walk(x.memory, x.state, linear, access).map_err(|e| self.by_segment(e))
+        paging::walk(x.memory, x.state, linear, access)
     }
 
-    fn by_segment(&self, exception: Exception) -> Exception {
-        if self.source_stack { operand::as_stack(exception) } else { exception }
+    fn probe_source(&self, x: &mut Execution, linear: u64) -> Result<(), Exception> {
+        let access = Access::read(x.user());
+        x.probe(linear, self.size, access)
     }
 
     fn move_span(&mut self, x: &mut Execution, length: u64, limit: u64) -> Result<Span, Exception> {
-        let (from, to) = (self.source(x), self.destination(x));
+        let from = self.source(x)?;
+        let to = match self.destination(x) {
+            Ok(to) => to,
+            // The source is translated first: what it raises comes first.
+            Err(fault) => return Err(self.probe_source(x, from).err().unwrap_or(fault)),
+        };
         if self.crosses(from) || self.crosses(to) {
             return self.move_across(x, from, to);
         }
@@ -60,7 +68,7 @@ impl Operation {
             x.write_physical(destination.physical, &bytes[..self.size]);
             return Ok(Span { pause: true, ..Span::of(1) });
         }
-        let room = self.room(from, x.state.gpr[RSI] & self.mask).min(self.room(to, x.state.gpr[RDI] & self.mask));
+        let room = self.room(x, from, RSI).min(self.room(x, to, RDI));
         let pause = self.is_fragile(x, length, &[&source, &destination], destination.physical);
         let iterations = if pause { 1 } else { limit.min(room).max(1) };
         copy(x, source.physical, destination.physical, iterations as usize * self.size, self.size);
@@ -78,15 +86,15 @@ impl Operation {
         let user = x.user();
         let mut bytes = [0; 8];
         let bytes = &mut bytes[..self.size];
-        x.probe(from, self.size, Access::read(user)).map_err(|e| self.by_segment(e))?;
+        x.probe(from, self.size, Access::read(user))?;
         x.probe(to, self.size, Access::write(user))?;
-        x.read_bytes(from, bytes, user).map_err(|e| self.by_segment(e))?;
+        x.read_bytes(from, bytes, user)?;
         x.write_bytes(to, bytes, user)?;
         Ok(Span { pause: true, ..Span::of(1) })
     }
 
     fn store_span(&mut self, x: &mut Execution, length: u64, limit: u64) -> Result<Span, Exception> {
-        let to = self.destination(x);
+        let to = self.destination(x)?;
         let element = x.state.gpr[RAX].to_le_bytes();
         let user = x.user();
         if self.crosses(to) {
@@ -99,20 +107,20 @@ impl Operation {
             return Ok(Span { pause: true, ..Span::of(1) });
         }
         let pause = self.is_fragile(x, length, &[&destination], destination.physical);
-        let room = self.room(to, to);
+        let room = self.room(x, to, RDI);
         let iterations = if pause { 1 } else { limit.min(room).max(1) };
         fill(x, destination.physical, iterations as usize * self.size, &element[..self.size]);
         Ok(Span { pause, ..Span::of(iterations) })
     }
 
     fn load_span(&self, x: &mut Execution, limit: u64) -> Result<Span, Exception> {
-        let from = self.source(x);
+        let from = self.source(x)?;
         let (value, span) = if self.crosses(from) {
-            (x.read(from, self.size).map_err(|e| self.by_segment(e))?, Span { pause: x.device, ..Span::of(1) })
+            (x.read(from, self.size)?, Span { pause: x.device, ..Span::of(1) })
         } else {
             let source = self.walk_source(x, from)?;
             let pause = !is_ram(x, &source);
-            let room = if pause { 1 } else { self.room(from, x.state.gpr[RSI] & self.mask) };
+            let room = if pause { 1 } else { self.room(x, from, RSI) };
             let iterations = limit.min(room).max(1);
             let last = source.physical + (iterations - 1) * self.size as u64;
             let mut bytes = [0; 8];
@@ -124,8 +132,13 @@ impl Operation {
     }
 
     fn compare_span(&self, x: &mut Execution, limit: u64) -> Result<Span, Exception> {
-        let (from, to) = (self.source(x), self.destination(x));
         let two = self.kind == Kind::Compare;
+        let from = if two { self.source(x)? } else { 0 };
+        let to = match self.destination(x) {
+            Ok(to) => to,
+            Err(fault) if two => return Err(self.probe_source(x, from).err().unwrap_or(fault)),
+            Err(fault) => return Err(fault),
+        };
         if self.crosses(to) || two && self.crosses(from) {
             return self.compare_across(x, from, to);
         }
@@ -133,9 +146,9 @@ impl Operation {
         let access = Access::read(x.user());
         let destination = paging::walk(x.memory, x.state, to, access)?;
         let device = !is_ram(x, &destination) || source.as_ref().is_some_and(|source| !is_ram(x, source));
-        let mut room = self.room(to, x.state.gpr[RDI] & self.mask).min((PIECE / self.size) as u64);
+        let mut room = self.room(x, to, RDI).min((PIECE / self.size) as u64);
         if two {
-            room = room.min(self.room(from, x.state.gpr[RSI] & self.mask));
+            room = room.min(self.room(x, from, RSI));
         }
         let elements = if device { 1 } else { limit.min(room).max(1) } as usize;
         let (mut left, mut right) = ([0; PIECE], [0; PIECE]);
@@ -159,9 +172,9 @@ impl Operation {
         let (mut left, mut right) = ([0; 8], [0; 8]);
         let (left, right) = (&mut left[..self.size], &mut right[..self.size]);
         if self.kind == Kind::Compare {
-            x.probe(from, self.size, Access::read(user)).map_err(|e| self.by_segment(e))?;
+            x.probe(from, self.size, Access::read(user))?;
             x.probe(to, self.size, Access::read(user))?;
-            x.read_bytes(from, left, user).map_err(|e| self.by_segment(e))?;
+            x.read_bytes(from, left, user)?;
         } else {
             self.fill_with_accumulator(x, left);
         }
@@ -191,7 +204,7 @@ impl Operation {
     fn input(&self, x: &mut Execution) -> Result<Span, Exception> {
         let port = x.state.gpr[RDX] as u16;
         io::check(x, port, self.size as u8)?;
-        let (to, user) = (self.destination(x), x.user());
+        let (to, user) = (self.destination(x)?, x.user());
         x.probe(to, self.size, Access::write(user))?;
         let value = io::read(x, port, self.size as u8);
         x.write(to, self.size, u64::from(value))?;
@@ -201,8 +214,8 @@ impl Operation {
     fn output(&self, x: &mut Execution) -> Result<Span, Exception> {
         let port = x.state.gpr[RDX] as u16;
         io::check(x, port, self.size as u8)?;
-        let from = self.source(x);
-        let value = x.read(from, self.size).map_err(|e| self.by_segment(e))?;
+        let from = self.source(x)?;
+        let value = x.read(from, self.size)?;
         io::write(x, port, self.size as u8, value as u32);
         Ok(Span { pause: true, ..Span::of(1) })
     }
