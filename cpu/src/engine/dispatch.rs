@@ -161,6 +161,11 @@ impl Engine {
     /// The block at RIP, translated if need be.
     pub(super) fn locate(&mut self, mode: Mode) -> Result<u32, Exception> {
         let rip = self.state().rip;
+        if !mode.isolated()
+            && let Some(number) = self.tlb.jump_block(mode, rip)
+        {
+            return Ok(number);
+        }
         let linear = self.linear_of(rip);
         let room = self.code_room(mode);
         if room == 0 {
@@ -189,7 +194,7 @@ impl Engine {
         if !mode.isolated() && mode.flat() {
             let block = self.blocks.get(number);
             let last = rip.wrapping_add(u64::from(block.length.max(1)) - 1);
-            self.tlb.fill_jump(mode, rip, last, block.host);
+            self.tlb.fill_jump(mode, rip, last, block.host, number);
         }
         Ok(number)
     }

@@ -45,6 +45,8 @@ pub struct Tlb {
     listed: [Box<[bool]>; 2],
     tables: Map<usize, Vec<TableUse>>,
     executable: [Map<u64, ExecutablePage>; 2],
+    /// The blocks that the slots of the jump caches lead to.
+    jump_blocks: [Box<[u32]>; 2],
     format: Format,
     /// Set when an executable page was dropped.
     pub dropped_executable: bool,
@@ -73,6 +75,7 @@ impl Tlb {
             listed: [vec![false; SLOTS].into(), vec![false; SLOTS].into()],
             tables: Map::default(),
             executable: [Map::default(), Map::default()],
+            jump_blocks: [vec![0; SLOTS].into(), vec![0; SLOTS].into()],
             format: Format::of(&State::default()),
             dropped_executable: false,
         };
@@ -333,8 +336,15 @@ impl Tlb {
         self.executable[usize::from(user)].insert(linear & !(PAGE - 1), page);
     }
 
+    /// The block that jumps to an address find without the dispatcher.
+    pub fn jump_block(&mut self, mode: Mode, rip: u64) -> Option<u32> {
+        let user = usize::from(mode.user());
+        let slot = rip as usize & (SLOTS - 1);
+        (self.jump_tags(user)[slot] == mode.jump_tag(rip)).then(|| self.jump_blocks[user][slot])
+    }
+
     /// Lets jumps of the same mode find a block without the dispatcher. `last` is the address of its last byte.
-    pub fn fill_jump(&mut self, mode: Mode, rip: u64, last: u64, entry: u64) {
+    pub fn fill_jump(&mut self, mode: Mode, rip: u64, last: u64, entry: u64, block: u32) {
         let user = usize::from(mode.user());
         let slot = rip as usize & (SLOTS - 1);
         for linear in [rip, last] {
@@ -349,6 +359,7 @@ impl Tlb {
         }
         self.jump_tags(user)[slot] = mode.jump_tag(rip);
         self.jump_entries(user)[slot] = entry;
+        self.jump_blocks[user][slot] = block;
     }
 
     /// A block is gone.
