@@ -9,7 +9,8 @@ use ftemu_cpu::Icount;
 /// Something happened outside.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// For the guest. A side that is not live drops it: clients talk to the live side.
+    /// For the guest. A side that is not live drops it: clients talk to the live side. But frames are remembered for a
+    /// while by a standby, and handed to the guest if they turn out to be news when it takes over.
     Input(Input),
     /// A connection to the peer stands. Numbers are the edge's, from 1, and rise; a newer one replaces an older.
     LinkUp {
@@ -76,6 +77,13 @@ pub enum Action {
     },
     /// The outside may see this.
     Release(Release),
+    /// A frame that the guest did not send, for its network: it lives here now. Comes before the guest's own.
+    Announce {
+        /// By the network of which card.
+        nic: u8,
+        /// As in [`Release::Frame`].
+        bytes: Vec<u8>,
+    },
     /// Win `term` at the arbiter, atomically, and say [`Event::Claimed`].
     Claim {
         /// The term.
@@ -100,6 +108,15 @@ pub enum Release {
         /// Bytes the guest sent by this port before these, since it was made.
         position: u64,
         /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// A frame for the network. After a failover some may come twice, with equal numbers, never out of order.
+    Frame {
+        /// Which network card sent it.
+        nic: u8,
+        /// Frames the guest sent by this card before, since it was made.
+        number: u64,
+        /// From the destination address to the last byte of the payload.
         bytes: Vec<u8>,
     },
     /// The guest switched itself off.
@@ -141,6 +158,21 @@ pub enum Notice {
     Transferring {
         /// Pages to send or to come.
         pages: u64,
+    },
+    /// A standby's disks are being made equal to the primary's.
+    Mirroring {
+        /// Bytes to compare.
+        bytes: u64,
+    },
+    /// They are equal but for the last few blocks, which come with the image.
+    Mirrored {
+        /// Bytes that differed.
+        sent_bytes: u64,
+    },
+    /// A drive of this side failed while the other side has the guest too: it goes on there.
+    DriveFailed {
+        /// Which drive.
+        drive: u8,
     },
     /// Both sides are whole: from here on either may fail.
     Protected {

@@ -3,7 +3,7 @@
 use crate::wire::{Bad, Reader, put_number, put_text};
 
 /// The version of messages and records. Any change of meaning raises it.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A server as its peer must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@
 //! | client bytes, button | [`Event::Input`] | [`Action::Release`] | write to stdio; wake console clients |
 //! | link up, message, end | [`Event::LinkUp`], [`Event::Received`], [`Event::LinkDown`] | [`Action::Send`], [`Action::Disconnect`] | by [`Class`] |
 //! | arbiter's answer | [`Event::Claimed`] | [`Action::Claim`] | ask it |
+//! | frame from the network | [`Event::Input`], on both sides | [`Action::Announce`], [`Action::Release`] | send it before the next action |
 //! | Ctrl-C | [`Event::Stop`] | [`Action::Finished`] | exit, status by [`Finish`] |
 //! | | | [`Action::Record`] | append to the record file (zstd) |
 //! | | | [`Action::Notice`] | tell the user |
@@ -48,7 +49,7 @@
 //! pieces of any size and gives [`Record`]s and errors that say where; [`Replay`] runs a guest along them and compares
 //! digests.
 //!
-//! Files, in the order data flows: `wire`, `record`, `chain`, `log`, `message`, `handshake`, `outputs`, `clock`, `lag`,
+//! Files, in the order data flows: `wire`, `record`, `chain`, `log`, `message`, `handshake`, `outputs`, `stations`, `heard`, `clock`, `lag`,
 //! `transfer`, `node/`, `work`, `driver`, `file`, `replay`, `divergence`.
 
 pub mod chain;
@@ -59,6 +60,7 @@ pub mod event;
 pub mod file;
 pub mod guest;
 pub mod handshake;
+pub mod heard;
 pub mod image;
 pub mod lag;
 pub mod log;
@@ -69,6 +71,7 @@ pub mod outputs;
 pub mod record;
 pub mod replay;
 pub mod settings;
+pub mod stations;
 pub mod transfer;
 pub mod wire;
 pub mod work;

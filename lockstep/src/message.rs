@@ -157,18 +157,27 @@ pub struct Begin {
     pub digest: Digest,
     /// Pages to come.
     pub pages: u64,
-    /// Per serial port: number, bytes sent before the image, bytes released, bytes of history to come.
+    /// How far each way out has got.
     pub streams: Vec<Stream>,
 }
 
-/// A serial port's output at the time of an image.
+/// A way out of the guest whose outputs are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// A serial port; its bytes are counted.
+    Serial(u8),
+    /// A network card; its frames are counted.
+    Nic(u8),
+}
+
+/// A way out at the time of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// Its number.
-    pub port: u8,
-    /// Position of the first byte of history to come.
+    /// Which.
+    pub way: Way,
+    /// Position of the first byte of history to come; of frames there is none.
     pub start: u64,
-    /// Bytes the guest has sent.
+    /// Bytes or frames the guest has sent.
     pub end: u64,
 }
 

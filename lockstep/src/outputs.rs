@@ -1,20 +1,22 @@
 //! Outputs between the guest that made them and the outside that may see them.
 //!
-//! Every byte that a serial port sends has a position: the number of bytes the guest sent before it. Both sides count
-//! alike, so whoever reads from the survivor can tell a byte it has from one it lacks.
+//! Every byte that a serial port sends has a position: the number of bytes the guest sent before it. Every frame that a
+//! network card sends has a number likewise. Both sides count alike, so whoever reads from the survivor can tell a byte
+//! it has from one it lacks. Of bytes a history is kept; frames are gone when they are out.
 
 use crate::event::Release;
 use crate::guest::{Emitted, Output};
-use crate::message::Stream;
+use crate::message::{Stream, Way};
 use ftemu_cpu::Icount;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Held outputs, and for each serial port the latest bytes.
+/// Held outputs, for each serial port the latest bytes, for each network card the number of frames.
 #[derive(Clone, Debug)]
 pub struct Outputs {
     held: VecDeque<Held>,
     held_bytes: usize,
     ports: BTreeMap<u8, Port>,
+    frames: BTreeMap<u8, u64>,
     history_bytes: usize,
 }
 
@@ -63,7 +65,7 @@ impl Port {
 impl Outputs {
     /// None yet; at most `history_bytes` of released bytes are kept per port.
     pub fn new(history_bytes: usize) -> Self {
-        Self { held: VecDeque::new(), held_bytes: 0, ports: BTreeMap::new(), history_bytes }
+        Self { held: VecDeque::new(), held_bytes: 0, ports: BTreeMap::new(), frames: BTreeMap::new(), history_bytes }
     }
 
     /// Takes what the guest made after `from` and up to `count`; it may leave when `needs` records are acknowledged.
@@ -77,7 +79,13 @@ impl Outputs {
                     self.held_bytes += bytes.len();
                     Release::Serial { port, position, bytes }
                 }
-                Output::Frame { .. } => continue,
+                Output::Frame { nic, bytes } => {
+                    let sent = self.frames.entry(nic).or_default();
+                    let number = *sent;
+                    *sent += 1;
+                    self.held_bytes += bytes.len();
+                    Release::Frame { nic, number, bytes }
+                }
                 Output::PowerOff => Release::PowerOff,
                 Output::Reset => Release::Reset,
             };
@@ -105,11 +113,15 @@ impl Outputs {
         let mut out = Vec::new();
         while self.held.front().is_some_and(&ready) {
             let Some(held) = self.held.pop_front() else { break };
-            if let Release::Serial { port, position, bytes } = &held.release {
-                self.held_bytes -= bytes.len();
-                let stream = self.ports.entry(*port).or_default();
-                stream.released = position + bytes.len() as u64;
-                stream.trim(self.history_bytes);
+            match &held.release {
+                Release::Serial { port, position, bytes } => {
+                    self.held_bytes -= bytes.len();
+                    let stream = self.ports.entry(*port).or_default();
+                    stream.released = position + bytes.len() as u64;
+                    stream.trim(self.history_bytes);
+                }
+                Release::Frame { bytes, .. } => self.held_bytes -= bytes.len(),
+                Release::PowerOff | Release::Reset => (),
             }
             out.push(held.release);
         }
@@ -126,7 +138,7 @@ impl Outputs {
         self.held.is_empty()
     }
 
-    /// Console bytes held.
+    /// Bytes held: of consoles and of frames.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
     }
@@ -141,20 +153,31 @@ impl Outputs {
         Piece { position, bytes: stream.bytes.iter().skip(skip).take(length).copied().collect() }
     }
 
-    /// The heads of all ports and their histories, for a state transfer.
+    /// The heads of all ways out and their histories, for a state transfer.
     pub fn streams(&self) -> Vec<(Stream, Vec<u8>)> {
-        let head = |(&port, stream): (&u8, &Port)| {
+        let port = |(&port, stream): (&u8, &Port)| {
             let bytes = stream.bytes.iter().copied().collect();
-            (Stream { port, start: stream.start, end: stream.end() }, bytes)
+            (Stream { way: Way::Serial(port), start: stream.start, end: stream.end() }, bytes)
         };
-        self.ports.iter().map(head).collect()
+        let nic = |(&nic, &sent): (&u8, &u64)| (Stream { way: Way::Nic(nic), start: sent, end: sent }, Vec::new());
+        self.ports.iter().map(port).chain(self.frames.iter().map(nic)).collect()
     }
 
-    /// Takes over the heads of all ports; their histories follow with [`Outputs::history`].
+    /// Takes over the heads of all ways out; the histories of ports follow with [`Outputs::history`].
     pub fn begin(&mut self, streams: &[Stream]) {
         self.discard();
-        let port = |stream: &Stream| Port { start: stream.start, released: stream.start, bytes: VecDeque::new() };
-        self.ports = streams.iter().map(|stream| (stream.port, port(stream))).collect();
+        self.ports.clear();
+        self.frames.clear();
+        for &Stream { way, start, end } in streams {
+            match way {
+                Way::Serial(port) => {
+                    self.ports.insert(port, Port { start, released: start, bytes: VecDeque::new() });
+                }
+                Way::Nic(nic) => {
+                    self.frames.insert(nic, end);
+                }
+            }
+        }
     }
 
     /// Takes over bytes of history.
@@ -164,9 +187,13 @@ impl Outputs {
         stream.released = stream.end();
     }
 
-    /// The ports stand where `streams` says.
+    /// The ways out stand where `streams` says.
     pub fn stands_at(&self, streams: &[Stream]) -> bool {
-        streams.iter().all(|stream| self.ports.get(&stream.port).is_some_and(|port| port.end() == stream.end))
+        let end = |way| match way {
+            Way::Serial(port) => self.ports.get(&port).map(Port::end),
+            Way::Nic(nic) => self.frames.get(&nic).copied(),
+        };
+        streams.iter().all(|stream| end(stream.way) == Some(stream.end))
     }
 }
 
@@ -199,6 +226,24 @@ mod tests {
         assert_eq!(outputs.held_bytes(), 10);
         outputs.released_by_peer(Icount(10));
         assert_eq!(outputs.piece(0, 0), Piece { position: 6, bytes: b"6789".to_vec() });
+    }
+
+    #[test]
+    fn frames_are_numbered_per_card_and_a_standby_continues_the_numbers() {
+        let frame = |nic, byte| Emitted { count: Icount(0), output: Output::Frame { nic, bytes: vec![byte; 60] } };
+        let release = |nic, number, byte| Release::Frame { nic, number, bytes: vec![byte; 60] };
+        let mut outputs = Outputs::new(4);
+        outputs.hold(vec![frame(0, 1), frame(1, 2), frame(0, 3)], Icount(0), Icount(10), 1);
+        assert_eq!((outputs.held_bytes(), outputs.release(0)), (180, vec![]));
+        assert_eq!(outputs.release(1), [release(0, 0, 1), release(1, 0, 2), release(0, 1, 3)]);
+        assert_eq!(outputs.held_bytes(), 0);
+        let (heads, _): (Vec<Stream>, Vec<Vec<u8>>) = outputs.streams().into_iter().unzip();
+        let mut standby = Outputs::new(4);
+        assert!(!standby.stands_at(&heads));
+        standby.begin(&heads);
+        assert!(standby.stands_at(&heads));
+        standby.hold(vec![frame(0, 4), frame(1, 5)], Icount(10), Icount(11), 0);
+        assert_eq!(standby.release(0), [release(0, 2, 4), release(1, 1, 5)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::guest::{Digest, Page};
 use crate::image::Image;
-use crate::message::{Begin, Message, Stream};
+use crate::message::{Begin, Message, Stream, Way};
 use crate::record::Position;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -35,7 +35,8 @@ impl Sending {
         let begin = Begin { term, position, config, state_bytes, digest, pages: pages_to_come, streams: heads };
         let mut messages = vec![Message::Begin(Box::new(begin.clone()))];
         for (head, history) in begin.streams.iter().zip(&histories) {
-            let piece = |bytes: &[u8]| Message::History { port: head.port, bytes: bytes.to_vec() };
+            let Way::Serial(port) = head.way else { continue };
+            let piece = |bytes: &[u8]| Message::History { port, bytes: bytes.to_vec() };
             messages.extend(history.chunks(PIECE_BYTES).map(piece));
         }
         (Self { begin, state: state.into(), pages, sent: 0, taken: 0, complete: false }, messages)
@@ -84,7 +85,7 @@ mod tests {
     fn pieces_keep_within_the_window_and_end_with_complete() {
         let pages = (0..5).map(|index| (index, Box::new([1; 4096]))).collect();
         let image = Image { config: vec![], count: Icount(0), state: vec![7; 10], pages };
-        let history = (Stream { port: 0, start: 0, end: 3 }, b"abc".to_vec());
+        let history = (Stream { way: Way::Serial(0), start: 0, end: 3 }, b"abc".to_vec());
         let (mut sending, first) = Sending::new(1, Position::start(Icount(0)), image, [0; 32], vec![history]);
         assert_eq!(first.len(), 2);
         assert_eq!(sending.next(2, 3), Some(Message::State { chunk: 0, bytes: vec![7; 10] }));

@@ -1,6 +1,6 @@
 //! Messages as bytes: one byte for the kind, then the fields in order.
 
-use super::{Begin, Message, Side, Stream};
+use super::{Begin, Message, Side, Stream, Way};
 use crate::chain::Chain;
 use crate::guest::{PAGE_BYTES, Page};
 use crate::handshake::Identity;
@@ -159,8 +159,11 @@ impl Begin {
         out.extend_from_slice(digest);
         put_number(out, *pages);
         put_number(out, streams.len() as u64);
-        for Stream { port, start, end } in streams {
-            out.push(*port);
+        for Stream { way, start, end } in streams {
+            out.extend(match way {
+                Way::Serial(port) => [0, *port],
+                Way::Nic(nic) => [1, *nic],
+            });
             put_number(out, *start);
             put_number(out, *end);
         }
@@ -181,12 +184,17 @@ impl Begin {
 
 fn streams(reader: &mut Reader<'_>) -> Result<Vec<Stream>, Bad> {
     let count = reader.number()?;
-    if count > 256 {
-        return Err(reader.bad("too many serial ports"));
+    if count > 512 {
+        return Err(reader.bad("too many ways out"));
     }
     (0..count)
         .map(|_| {
-            let stream = Stream { port: reader.byte()?, start: reader.number()?, end: reader.number()? };
+            let way = match reader.byte()? {
+                0 => Way::Serial(reader.byte()?),
+                1 => Way::Nic(reader.byte()?),
+                _ => return Err(reader.bad("no such kind of way out")),
+            };
+            let stream = Stream { way, start: reader.number()?, end: reader.number()? };
             if stream.start > stream.end { Err(reader.bad("history past its end")) } else { Ok(stream) }
         })
         .collect()
@@ -222,7 +230,10 @@ mod tests {
             state_bytes: 300,
             digest: [4; 32],
             pages: 9,
-            streams: vec![Stream { port: 0, start: 5, end: 6 }],
+            streams: vec![
+                Stream { way: Way::Serial(0), start: 5, end: 6 },
+                Stream { way: Way::Nic(1), start: 9, end: 9 },
+            ],
         };
         vec![
             Message::Hello {

@@ -3,14 +3,16 @@
 use crate::clock::Pacer;
 use crate::event::{Action, Finish, Notice, Verdict};
 use crate::file;
-use crate::guest::{Emitted, Ran};
+use crate::guest::{Emitted, Output, Ran};
 use crate::handshake::Identity;
+use crate::heard::Heard;
 use crate::image::Image;
 use crate::log::Log;
 use crate::message::{Message, Side};
 use crate::outputs::Outputs;
 use crate::record::{Entry, Position};
 use crate::settings::Settings;
+use crate::stations::Stations;
 use crate::work::Place;
 use std::collections::VecDeque;
 
@@ -23,6 +25,10 @@ pub(super) struct Common {
     pub term: u64,
     pub log: Log,
     pub outputs: Outputs,
+    /// Who the guest is on its networks.
+    pub stations: Stations,
+    /// What a standby hears there.
+    pub heard: Heard,
     pub actions: VecDeque<Action>,
     pub link: Option<Link>,
     /// The highest number of a connection so far.
@@ -90,6 +96,8 @@ impl Common {
             term: 0,
             log,
             outputs,
+            stations: Stations::default(),
+            heard: Heard::default(),
             actions: VecDeque::new(),
             link: None,
             last_link: 0,
@@ -246,7 +254,7 @@ impl Common {
         match ran {
             Ran::Idle { deadline_ns } => self.guest.idle = Some(deadline_ns),
             Ran::PoweredOff => self.guest.off = true,
-            Ran::Count | Ran::Output => (),
+            Ran::Count | Ran::Output | Ran::DriveFault { .. } => (),
         }
     }
 
@@ -254,6 +262,12 @@ impl Common {
     pub fn applied(&mut self, at: Place) {
         self.guest.at = at;
         self.guest.idle = None;
+    }
+
+    /// Tells the guest's networks that it is here now.
+    pub fn announce(&mut self) {
+        let frames = self.stations.announcements();
+        self.actions.extend(frames.into_iter().map(|(nic, bytes)| Action::Announce { nic, bytes }));
     }
 
     /// Lets out what may leave when `acknowledged` records are.
@@ -297,6 +311,11 @@ impl Common {
     }
 
     pub fn hold(&mut self, outputs: Vec<Emitted>, from: ftemu_cpu::Icount, needs: u64) {
+        for emitted in &outputs {
+            if let Output::Frame { nic, bytes } = &emitted.output {
+                self.stations.look(*nic, bytes);
+            }
+        }
         self.outputs.hold(outputs, from, self.guest.at.count, needs);
     }
 }

@@ -5,7 +5,7 @@ use super::common::{Common, Turn};
 use crate::chain::Chain;
 use crate::divergence::{Case, Step};
 use crate::event::Notice;
-use crate::guest::Digest;
+use crate::guest::{Digest, Input};
 use crate::message::Message;
 use crate::record::Entry;
 use crate::work::{Done, Work};
@@ -77,16 +77,30 @@ impl Following {
         common.log.receive(first, records, chain).map_err(|error| error.to_string())?;
         self.released = self.released.max(released);
         for record in common.log.records(first, common.log.end().index) {
-            if let Entry::Paired { term } = record.entry {
-                self.promotable = true;
-                common.term = term;
-                common.notice(Notice::Protected { term, count: record.count });
+            match record.entry {
+                Entry::Paired { term } => {
+                    self.promotable = true;
+                    common.term = term;
+                    common.notice(Notice::Protected { term, count: record.count });
+                }
+                Entry::Input(Input::Frame { nic, bytes }) => common.heard.logged(common.now, nic, &bytes),
+                _ => (),
             }
         }
+        // What is that old and not in the log, the primary has lost or left out.
+        let old = common.now.saturating_sub(common.settings.silence_ns.saturating_mul(4));
+        common.heard.forget(old);
         self.acknowledge(common);
         common.outputs.released_by_peer(self.released.min(common.guest.at.count));
         common.record();
         Ok(())
+    }
+
+    /// A frame came by this side's network: the primary will log it, or this side needs it when it takes over.
+    pub fn hear(&self, common: &mut Common, nic: u8, bytes: Vec<u8>) {
+        if !common.stations.is_own(nic, &bytes) {
+            common.heard.hear(common.now, nic, bytes);
+        }
     }
 
     /// Tells the primary what is here.

@@ -13,6 +13,7 @@ mod standby;
 
 use crate::clock::Pacer;
 use crate::event::{Action, Event, Finish};
+use crate::guest::Input;
 use crate::handshake::Identity;
 use crate::log::Log;
 use crate::message::Message;
@@ -116,11 +117,11 @@ impl Node {
             Event::Received { link, bytes } => self.received(link, &bytes),
             Event::PeerDied => self.peer_gone("its process died"),
             Event::Claimed { term, verdict } => self.claimed(term, verdict),
-            Event::Input(input) => {
-                if let Role::Primary(primary) = &mut self.role {
-                    primary.input(input);
-                }
-            }
+            Event::Input(input) => match (&mut self.role, input) {
+                (Role::Primary(primary), input) => primary.input(input),
+                (Role::Standby(standby), Input::Frame { nic, bytes }) => standby.hear(&mut self.common, nic, bytes),
+                (Role::Standby(_) | Role::Finished, _) => (),
+            },
             Event::Stop => self.stop(),
         }
         self.turn();

@@ -13,11 +13,16 @@ use crate::work::{Done, Place, Work};
 use ftemu_cpu::Icount;
 use std::collections::VecDeque;
 
+/// Bytes of frames that wait to be handed over, at most.
+const MOST_FRAME_BYTES: usize = 4 << 20;
+
 #[derive(Debug)]
 pub(super) struct Primary {
     pub peer: Peer,
     /// From outside, not yet handed over.
     inputs: VecDeque<Input>,
+    /// Bytes of frames among them.
+    frame_bytes: usize,
     /// The clock was anchored for the first of them.
     anchored: bool,
     pub lag: Lag,
@@ -59,6 +64,7 @@ impl Primary {
         Self {
             peer: Peer::None,
             inputs: VecDeque::new(),
+            frame_bytes: 0,
             anchored: false,
             lag: Lag::default(),
             sent: 0,
@@ -87,13 +93,22 @@ impl Primary {
         self.acknowledged = log_end;
         self.digested = Some(agreed);
         common.append(Entry::Alone { term: common.term });
+        common.announce();
         common.release(u64::MAX);
+        common.heard.take().for_each(|frame| self.input(frame));
         common.record();
         self.forget(common);
         self.after_release(common);
     }
 
+    /// Something for the guest. Frames beyond what a network would queue are lost, as there.
     pub fn input(&mut self, input: Input) {
+        if let Input::Frame { bytes, .. } = &input {
+            if self.frame_bytes + bytes.len() > MOST_FRAME_BYTES {
+                return;
+            }
+            self.frame_bytes += bytes.len();
+        }
         self.inputs.push_back(input);
     }
 
@@ -167,6 +182,9 @@ impl Primary {
         }
         self.anchored = false;
         let input = self.inputs.pop_front()?;
+        if let Input::Frame { bytes, .. } = &input {
+            self.frame_bytes -= bytes.len();
+        }
         Some(self.apply(common, input))
     }
 

@@ -5,9 +5,11 @@ use super::common::Common;
 use super::follow::Following;
 use crate::event::{Finish, Notice};
 use crate::guest::{Digest, Page};
+use crate::heard::Heard;
 use crate::log::Log;
 use crate::message::{Begin, Message};
 use crate::record::Position;
+use crate::stations::Stations;
 use crate::work::{Done, Place, Work};
 use ftemu_cpu::Icount;
 use std::collections::VecDeque;
@@ -199,11 +201,20 @@ impl Standby {
         self.stage = Stage::Following(Box::new(Following::new(common)));
     }
 
+    /// A frame came by this side's network.
+    pub fn hear(&mut self, common: &mut Common, nic: u8, bytes: Vec<u8>) {
+        if let Stage::Following(following) = &self.stage {
+            following.hear(common, nic, bytes);
+        }
+    }
+
     /// Without a guest again.
     pub fn reset(&mut self, common: &mut Common, why: &str) {
         let had = !matches!(self.stage, Stage::Waiting);
         self.stage = Stage::Waiting;
         common.outputs.discard();
+        common.heard = Heard::default();
+        common.stations = Stations::default();
         common.recorded = None;
         common.silent = false;
         common.guest.stale = common.guest.working.is_some();

@@ -4,12 +4,19 @@ use crate::process::Process;
 use crate::toy::Toy;
 use ftemu_cpu::Icount;
 use ftemu_lockstep::{Entry, Output, Record, Release, Replay, State};
+use std::collections::BTreeMap;
 
 /// All that the outside was shown, and by whom.
 #[derive(Default)]
 pub struct Checker {
     /// Bytes of port 0, by position.
     pub stream: Vec<u8>,
+    /// Frames of network card 0, by number.
+    pub frames: Vec<Vec<u8>>,
+    /// The number of the frame that each process lets out next, once it has let out one.
+    next_frames: BTreeMap<usize, u64>,
+    /// Frames that were let out twice.
+    pub repeated_frames: u64,
     /// The highest term in which something new was let out.
     term: u64,
     /// Bytes that were let out twice.
@@ -18,11 +25,24 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// A process lets something out. `other` is its standby, if it ever had one.
-    pub fn released(&mut self, process: &Process, other: Option<&Process>, release: &Release) -> Result<(), String> {
+    /// Process `number` lets something out. `other` is its standby, if it ever had one.
+    pub fn released(
+        &mut self,
+        number: usize,
+        process: &Process,
+        other: Option<&Process>,
+        release: &Release,
+    ) -> Result<(), String> {
         let (position, bytes) = match release {
             Release::Serial { port: 0, position, bytes } => (*position, bytes),
-            Release::Serial { .. } | Release::Reset => return Ok(()),
+            Release::Frame { nic: 0, number: frame, bytes } => {
+                let expected = self.next_frames.insert(number, frame + 1);
+                if expected.is_some_and(|expected| expected != *frame) {
+                    return Err(format!("frame {frame} after {expected:?}"));
+                }
+                return self.frame(process, other, *frame, bytes);
+            }
+            Release::Serial { .. } | Release::Frame { .. } | Release::Reset => return Ok(()),
             Release::PowerOff => {
                 self.powered_off += 1;
                 return Ok(());
@@ -39,13 +59,32 @@ impl Checker {
         self.repeated += known as u64;
         if known < bytes.len() {
             self.stream.extend_from_slice(&bytes[known..]);
-            self.fresh(process, other, position + bytes.len() as u64 - 1)?;
+            let made = process.bytes.at(position + bytes.len() as u64 - 1).unwrap_or(Icount(0));
+            self.fresh(process, other, &format!("byte {position}"), made)?;
         }
         Ok(())
     }
 
+    /// Frames leave in order, without a gap; what was shown may be shown again, the same.
+    fn frame(&mut self, process: &Process, other: Option<&Process>, number: u64, bytes: &[u8]) -> Result<(), String> {
+        let shown = self.frames.len() as u64;
+        if number > shown {
+            return Err(format!("frames from {shown} to {number} were never released"));
+        }
+        if let Some(known) = self.frames.get(number as usize) {
+            self.repeated_frames += 1;
+            return match known == bytes {
+                true => Ok(()),
+                false => Err(format!("two histories: another frame {number} than before")),
+            };
+        }
+        self.frames.push(bytes.to_vec());
+        let made = process.frames.at(number).unwrap_or(Icount(0));
+        self.fresh(process, other, &format!("frame {number}"), made)
+    }
+
     /// Something was shown for the first time.
-    fn fresh(&mut self, process: &Process, other: Option<&Process>, last: u64) -> Result<(), String> {
+    fn fresh(&mut self, process: &Process, other: Option<&Process>, what: &str, made: Icount) -> Result<(), String> {
         let status = process.driver.node.status();
         if status.term < self.term {
             return Err(format!("side {} of term {} releases after term {}", process.side, status.term, self.term));
@@ -56,13 +95,12 @@ impl Checker {
         }
         // Paired: the other side must be able to reproduce it, unless it is gone.
         let Some(other) = other.filter(|other| other.alive()) else { return Ok(()) };
-        let made = process.made_at(last).unwrap_or(Icount(0));
         let able = other.holds_the_guest() && other.driver.node.covered() >= made;
         if able {
             Ok(())
         } else {
             Err(format!(
-                "byte {last}, made at {}, is not reproducible by the standby, which is {:?} and covers {}",
+                "{what}, made at {}, is not reproducible by the standby, which is {:?} and covers {}",
                 made.0,
                 other.state(),
                 other.driver.node.covered().0
@@ -80,11 +118,20 @@ impl Checker {
         if records.last().is_none_or(|record| record.entry != Entry::End) {
             replay.run_to(until).map_err(|error| format!("the reference run's end: {error}"))?;
         }
-        let mut stream = Vec::new();
+        let (mut stream, mut frames) = (Vec::new(), Vec::new());
         for emitted in replay.drain() {
-            if let Output::Serial { port: 0, bytes } = emitted.output {
-                stream.extend(bytes);
+            match emitted.output {
+                Output::Serial { port: 0, bytes } => stream.extend(bytes),
+                Output::Frame { nic: 0, bytes } => frames.push(bytes),
+                _ => (),
             }
+        }
+        if !frames.starts_with(&self.frames) || !holding && frames.len() != self.frames.len() {
+            return Err(format!(
+                "{} frames were released, not the {} of the reference",
+                self.frames.len(),
+                frames.len()
+            ));
         }
         if !stream.starts_with(&self.stream) {
             let same = stream.iter().zip(&self.stream).take_while(|(a, b)| a == b).count();

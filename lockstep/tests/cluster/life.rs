@@ -21,6 +21,8 @@ fn through(world: &mut World) -> Result<(), String> {
     world.live_until(plan.chaos_ns + plan.calm_ns)?;
     world.outcome.bytes = world.checker.stream.len() as u64;
     world.outcome.repeated = world.checker.repeated;
+    world.outcome.frames = world.checker.frames.len() as u64;
+    world.outcome.frames_repeated = world.checker.repeated_frames;
     let holders: Vec<usize> = world.sides.into_iter().filter(|&side| world.processes[side].holds_the_guest()).collect();
     if holders.is_empty() {
         world.outcome.lost = true;
@@ -33,6 +35,7 @@ fn through(world: &mut World) -> Result<(), String> {
     let history = world.history(live);
     world.outcome.digests = history.iter().filter(|record| matches!(record.entry, Entry::Digest(_))).count() as u64;
     world.checker.reference(plan.seed, &history, status.at.count, status.holding)?;
+    world.outcome.frames_in = world.all_arrived(&history)?;
     if world.checker.stream.len() <= bytes || world.client.seen.len() <= seen {
         return Err("nothing more comes out".into());
     }
@@ -76,6 +79,9 @@ fn every_seed_keeps_the_output_rule_and_comes_back() {
                 lost += u64::from(outcome.lost);
                 total.bytes += outcome.bytes;
                 total.repeated += outcome.repeated;
+                total.frames += outcome.frames;
+                total.frames_repeated += outcome.frames_repeated;
+                total.frames_in += outcome.frames_in;
                 total.failovers += outcome.failovers;
                 total.crashes += outcome.crashes;
                 total.digests += outcome.digests;
@@ -90,6 +96,10 @@ fn every_seed_keeps_the_output_rule_and_comes_back() {
         "{seeds} seeds: {} crashes, {} failovers, {} bytes released, {} of them twice, {} digests agreed, {lost} guests lost to double faults",
         total.crashes, total.failovers, total.bytes, total.repeated, total.digests
     );
+    println!(
+        "{} frames released, {} of them twice; {} frames that came while protected all reached the guest",
+        total.frames, total.frames_repeated, total.frames_in
+    );
     assert!(lost * 5 < seeds, "too many double faults to learn from");
     assert!(total.failovers > seeds / 3, "too few failovers to learn from");
 }
@@ -102,6 +112,11 @@ fn noticed(canary: Canary) -> bool {
 #[test]
 fn outputs_that_leave_before_the_acknowledgement_are_noticed() {
     assert!(noticed(Canary::ForgedAcknowledgements));
+}
+
+#[test]
+fn frames_that_reach_only_the_side_that_dies_are_missed() {
+    assert!(noticed(Canary::LearningSwitch));
 }
 
 #[test]

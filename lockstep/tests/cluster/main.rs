@@ -7,6 +7,7 @@ mod checker;
 mod client;
 mod divergence;
 mod faults;
+mod flood;
 mod life;
 mod link;
 mod network;

@@ -12,6 +12,39 @@ pub const MILLISECOND: Nanoseconds = 1_000_000;
 /// One instruction takes so long.
 pub const INSTRUCTION: Nanoseconds = 20_000;
 
+/// Outputs of one way out, in order: how many there were after each piece, and the count it was made at.
+#[derive(Default)]
+pub struct Made {
+    pieces: Vec<(u64, u64)>,
+    total: u64,
+    /// Made before this process had the guest.
+    base: u64,
+}
+
+impl Made {
+    fn add(&mut self, more: u64, count: Icount) {
+        self.total += more;
+        self.pieces.push((self.total, count.0));
+    }
+
+    /// A new guest came with so many already made.
+    pub fn rebase(&mut self, made: u64) {
+        *self = Made { pieces: Vec::new(), total: made, base: made };
+    }
+
+    /// Made by the time the guest had completed `count` instructions.
+    pub fn by(&self, count: Icount) -> u64 {
+        let place = self.pieces.partition_point(|&(_, made)| made < count.0);
+        place.checked_sub(1).map_or(self.base, |place| self.pieces[place].0)
+    }
+
+    /// The count at which number `position` was made, if this process made it.
+    pub fn at(&self, position: u64) -> Option<Icount> {
+        let place = self.pieces.partition_point(|&(end, _)| end <= position);
+        self.pieces.get(place).map(|&(_, count)| Icount(count))
+    }
+}
+
 /// A process, alive or remembered.
 pub struct Process {
     /// 0 or 1: which server it runs on.
@@ -25,11 +58,10 @@ pub struct Process {
     pub working: Option<Done>,
     /// When it is to be woken.
     pub armed: Option<Nanoseconds>,
-    /// For each serial byte of port 0 that the guest made: its position's end and the count it was made at.
-    emitted: Vec<(u64, u64)>,
-    emitted_bytes: u64,
-    /// Bytes that were made before this process had the guest.
-    base: u64,
+    /// Serial bytes of port 0 that the guest made.
+    pub bytes: Made,
+    /// Frames of network card 0.
+    pub frames: Made,
     /// What its record file holds.
     pub records: Vec<Record>,
     reader: RecordReader,
@@ -85,9 +117,8 @@ impl Process {
             paused_until: None,
             working: None,
             armed: None,
-            emitted: Vec::new(),
-            emitted_bytes: 0,
-            base: 0,
+            bytes: Made::default(),
+            frames: Made::default(),
             records: Vec::new(),
             reader: RecordReader::new(),
             start: 0,
@@ -115,31 +146,13 @@ impl Process {
     pub fn note(&mut self, before: Icount, done: &Done) -> u64 {
         let Done::Ran { outputs, at, .. } = done else { return 5 };
         for emitted in outputs {
-            if let Output::Serial { port: 0, bytes } = &emitted.output {
-                self.emitted_bytes += bytes.len() as u64;
-                self.emitted.push((self.emitted_bytes, emitted.count.0));
+            match &emitted.output {
+                Output::Serial { port: 0, bytes } => self.bytes.add(bytes.len() as u64, emitted.count),
+                Output::Frame { nic: 0, .. } => self.frames.add(1, emitted.count),
+                _ => (),
             }
         }
         at.count.0.saturating_sub(before.0).max(1)
-    }
-
-    /// A new guest came with so many bytes already sent.
-    pub fn rebase(&mut self, bytes: u64) {
-        self.emitted.clear();
-        self.emitted_bytes = bytes;
-        self.base = bytes;
-    }
-
-    /// Bytes of port 0 that the guest had made when it had completed `count` instructions.
-    pub fn made_by(&self, count: Icount) -> u64 {
-        let place = self.emitted.partition_point(|&(_, made)| made < count.0);
-        place.checked_sub(1).map_or(self.base, |place| self.emitted[place].0)
-    }
-
-    /// The count at which byte `position` of port 0 was made, if this process made it.
-    pub fn made_at(&self, position: u64) -> Option<Icount> {
-        let place = self.emitted.partition_point(|&(end, _)| end <= position);
-        self.emitted.get(place).map(|&(_, count)| Icount(count))
     }
 
     /// Bytes for the record file. A standby that begins anew begins its file anew.

@@ -13,6 +13,14 @@ pub const SLEEPY: u64 = 1 << 62;
 /// In a seed: the guest has a cache that, while warm, spoils the instruction at count 1234.
 pub const LEAKY: u64 = 1 << 63;
 
+/// The guest's address.
+pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// A broadcast with a number in it.
+pub fn frame(from: [u8; 6], number: u64) -> Vec<u8> {
+    [&[0xff; 6][..], &from, &[0x88, 0xb5], &number.to_le_bytes()].concat()
+}
+
 /// The guest.
 #[derive(Clone, Debug)]
 pub struct Toy {
@@ -76,7 +84,11 @@ impl Toy {
             64..=127 => self.registers[2] = c ^ u64::from(self.ram[1][byte % 512]) << (a & 31),
             128..=143 => self.registers[3] = d ^ self.now_ns(),
             144..=151 => {
-                let bytes = vec![b'a' + (mix(c ^ d) % 26) as u8];
+                let letter = b'a' + (mix(c ^ d) % 26) as u8;
+                if a & 0x300 == 0 {
+                    self.send(Output::Frame { nic: 0, bytes: frame(MAC, mix(c ^ d)) });
+                }
+                let bytes = vec![letter];
                 self.send(Output::Serial { port: u8::from(a & 0xff == 0), bytes });
             }
             153.. if self.seed & SLEEPY != 0 => self.halted = Some(self.now_ns() + (a & 0xff) * 1_000_000),
@@ -153,6 +165,11 @@ impl Guest for Toy {
                     self.registers[2] = mix(self.registers[2] ^ u64::from(byte) << 8 ^ u64::from(*port));
                     self.registers[3] ^= self.now_ns();
                 }
+                self.halted = None;
+            }
+            Input::Frame { bytes, .. } => {
+                self.registers[2] = bytes.iter().fold(self.registers[2], |word, byte| mix(word ^ u64::from(*byte)));
+                self.registers[3] ^= self.now_ns();
                 self.halted = None;
             }
             Input::PowerButton => {

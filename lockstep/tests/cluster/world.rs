@@ -2,6 +2,7 @@
 
 use crate::checker::Checker;
 use crate::client::Client;
+use crate::flood::Flooded;
 use crate::link::Connection;
 use crate::process::{INSTRUCTION, MILLISECOND, Nanoseconds, Process, settings};
 use crate::random::Random;
@@ -31,6 +32,8 @@ pub enum Canary {
     ForgedAcknowledgements,
     /// The arbiter grants every claim.
     GenerousArbiter,
+    /// The network brings frames to the live side alone.
+    LearningSwitch,
 }
 
 /// Something that will happen.
@@ -44,6 +47,7 @@ pub enum Happening {
     Restart(usize),
     Fault,
     Type,
+    Flood,
     Poll,
     Answer { process: usize, position: u64, bytes: Vec<u8>, asked: u64 },
 }
@@ -54,6 +58,9 @@ pub struct Outcome {
     pub lost: bool,
     pub bytes: u64,
     pub repeated: u64,
+    pub frames: u64,
+    pub frames_repeated: u64,
+    pub frames_in: u64,
     pub failovers: u64,
     pub crashes: u64,
     pub digests: u64,
@@ -78,6 +85,7 @@ pub struct World {
     pub grants: BTreeMap<u64, usize>,
     pub checker: Checker,
     pub client: Client,
+    pub flooded: Flooded,
     /// The guest may be gone: both copies met with a fault.
     pub excused: bool,
     pub outcome: Outcome,
@@ -113,6 +121,7 @@ impl World {
             grants: BTreeMap::new(),
             checker: Checker::default(),
             client: Client::default(),
+            flooded: Flooded::default(),
             excused: false,
             outcome: Outcome::default(),
             trace: Vec::new(),
@@ -127,6 +136,7 @@ impl World {
             (0, Happening::Wake(1)),
             (1, Happening::Dial),
             (2, Happening::Type),
+            (2, Happening::Flood),
             (3, Happening::Poll),
         ] {
             world.at(time, happening);
@@ -185,6 +195,7 @@ impl World {
             Happening::Restart(side) => self.restart(side)?,
             Happening::Fault => self.fault(),
             Happening::Type => self.type_something(),
+            Happening::Flood => self.flood(),
             Happening::Poll => self.poll_console(),
             Happening::Answer { process, position, bytes, asked } => self.answer(process, position, &bytes, asked)?,
         }
@@ -280,8 +291,10 @@ impl World {
         if let (Some(Done::Loaded { at, .. }), Some(parent)) =
             (&self.processes[number].working, self.processes[number].parent)
         {
-            let made = self.processes[parent].made_by(at.count);
-            self.processes[number].rebase(made);
+            let (bytes, frames) = (&self.processes[parent].bytes, &self.processes[parent].frames);
+            let (bytes, frames) = (bytes.by(at.count), frames.by(at.count));
+            self.processes[number].bytes.rebase(bytes);
+            self.processes[number].frames.rebase(frames);
         }
     }
 
@@ -301,12 +314,13 @@ impl World {
             Action::Claim { term } => self.within(50_000, 20 * MILLISECOND, Happening::Ask { process: number, term }),
             Action::Record(bytes) => self.processes[number].record(&bytes),
             Action::Notice(notice) => self.noticed(number, notice)?,
+            Action::Announce { nic, bytes } => self.announced(number, nic, &bytes)?,
             Action::Finished(finish) => self.finished(number, finish)?,
             Action::Release(release) => {
                 let process = &self.processes[number];
                 // A standby that was damaged for a test cannot take over: the next fault would be the second.
                 let standby = process.standby.filter(|_| !self.differing).map(|standby| &self.processes[standby]);
-                let checked = self.checker.released(process, standby, &release);
+                let checked = self.checker.released(number, process, standby, &release);
                 checked.map_err(|error| format!("process {number}: {error}"))?;
             }
         }
