@@ -3,6 +3,7 @@
 
 mod delivery;
 mod instructions;
+mod legacy;
 mod registers;
 mod strings;
 mod transfers;
@@ -230,7 +231,7 @@ impl Machine {
 
     /// Places the instruction that `emit` assembles at RIP.
     pub fn assemble(&mut self, emit: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) {
-        let mut assembler = CodeAssembler::new(64).expect("an assembler");
+        let mut assembler = CodeAssembler::new(self.state.code_bits()).expect("an assembler");
         emit(&mut assembler).expect("an encodable instruction");
         let bytes = assembler.assemble(self.state.rip).expect("an encodable instruction");
         self.place(&bytes);
@@ -238,22 +239,24 @@ impl Machine {
 
     /// Places bytes at RIP.
     pub fn place(&mut self, bytes: &[u8]) {
-        assert!(self.memory.store(self.state.rip, bytes));
+        assert!(self.memory.store(self.state.code_address(self.state.rip), bytes));
     }
 
     /// Fetches and decodes at RIP.
     pub fn fetch(&mut self) -> Result<Instruction, Exception> {
         let access = Access::fetch(self.state.cpl == 3);
         let mut bytes = [0; 15];
-        let at = paging::walk(&mut self.memory, &self.state, self.state.rip, access)?;
+        let linear = self.state.code_address(self.state.rip);
+        let at = paging::walk(&mut self.memory, &self.state, linear, access)?;
         self.memory.read(at.physical, &mut bytes);
-        Ok(Decoder::with_ip(64, &bytes, self.state.rip, 0).decode())
+        Ok(Decoder::with_ip(self.state.code_bits(), &bytes, self.state.rip, 0).decode())
     }
 
     /// Executes the instruction at RIP, at most `allowance` iterations.
     pub fn step(&mut self, allowance: u64) -> Result<Executed, Exception> {
         let instruction = self.fetch()?;
-        assert!(super::handles(&instruction), "{instruction} is not ours");
+        let ours = super::handles(&instruction) || super::near::is_near(&instruction);
+        assert!(ours, "{instruction} is not ours");
         let mut completed = 0;
         let result = self.with(|x| execute(x, &instruction, allowance, &mut completed));
         self.completed = completed;

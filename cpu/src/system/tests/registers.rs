@@ -202,11 +202,11 @@ fn long_mode_is_entered_by_paging() {
     wrmsr(&mut machine, control::EFER_LME).expect("written");
     machine.state.segments[segment::CS].attributes = 0xc9b;
     machine.state.gpr[gpr::RAX] = machine.state.cr0 | control::CR0_PG;
-    machine.run(|a| a.mov(cr0, rax)).expect("paging on");
+    machine.run(|a| a.mov(cr0, eax)).expect("paging on");
     assert_eq!(machine.state.efer, control::EFER_LME | control::EFER_LMA);
     assert_eq!(wrmsr(&mut machine, 0), Err(GENERAL), "LME with paging on");
     machine.state.gpr[gpr::RAX] = machine.state.cr0 & !control::CR0_PG;
-    machine.run(|a| a.mov(cr0, rax)).expect("paging off");
+    machine.run(|a| a.mov(cr0, eax)).expect("paging off");
     assert_eq!(machine.state.efer, control::EFER_LME);
 }
 
