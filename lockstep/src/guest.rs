@@ -4,6 +4,8 @@
 //! same counts, two guests of one kind must produce the same states and outputs, however [`Guest::run`] was sliced.
 
 use ftemu_cpu::Icount;
+use ftemu_devices::drives::Drives;
+pub use ftemu_devices::vga::Image;
 pub use ftemu_devices::{Emitted, Input, Output, Ran};
 
 /// Bytes in a page of guest RAM.
@@ -62,6 +64,12 @@ pub trait Guest: Sized {
     fn take_dirty(&mut self) -> Vec<u32>;
     /// The address of the next instruction, for reports.
     fn instruction_pointer(&self) -> u64;
+    /// Its drives: to attach storages, and to copy or compare what is on them.
+    fn drives(&mut self) -> &mut Drives;
+    /// What is on its screen, if it has one; looking changes nothing.
+    fn screen(&self) -> Option<Image> {
+        None
+    }
     /// Drops all that is derived (translations, TLB); must not be observable. Replays use it to look for leaks.
     fn forget_derived(&mut self);
     /// All state but RAM, field by field, for reports: the names and their bytes.

@@ -1,6 +1,7 @@
 //! What two servers must have in common before a byte of a guest is shared.
 
 use crate::wire::{Bad, Reader, put_number, put_text};
+use ftemu_devices::storage::SECTOR_BYTES;
 
 /// The version of messages and records. Any change of meaning raises it.
 pub const PROTOCOL: u32 = 2;
@@ -18,6 +19,8 @@ pub struct Identity {
     pub cpu_family: u32,
     /// CPUID leaf 1, base and extended model together.
     pub cpu_model: u32,
+    /// Sizes of the guest's drives in sectors of 512 bytes; of a standby: of its copies.
+    pub drives: Vec<u64>,
 }
 
 /// Why two servers cannot pair, and what to do.
@@ -49,6 +52,16 @@ pub enum Mismatch {
         /// The peer's.
         theirs: String,
     },
+    /// Other drives.
+    #[error(
+        "the peer has {theirs}, this side {ours}: give both sides copies of the same images, in the same order (ftemu run          DISK ..., ftemu standby DISK ...)"
+    )]
+    Drives {
+        /// This side's.
+        ours: String,
+        /// The peer's.
+        theirs: String,
+    },
 }
 
 impl Identity {
@@ -57,7 +70,7 @@ impl Identity {
     /// # Errors
     /// The first thing that differs, in an order that helps: a different protocol explains the rest.
     pub fn check(&self, peer: &Identity) -> Result<(), Mismatch> {
-        let Identity { protocol, build, cpu_vendor, cpu_family, cpu_model } = self;
+        let Identity { protocol, build, cpu_vendor, cpu_family, cpu_model, drives } = self;
         if *protocol != peer.protocol {
             return Err(Mismatch::Protocol { ours: *protocol, theirs: peer.protocol });
         }
@@ -67,7 +80,22 @@ impl Identity {
         if (cpu_vendor, cpu_family, cpu_model) != (&peer.cpu_vendor, &peer.cpu_family, &peer.cpu_model) {
             return Err(Mismatch::Cpu { ours: self.cpu(), theirs: peer.cpu() });
         }
+        if *drives != peer.drives {
+            return Err(Mismatch::Drives { ours: self.drives(), theirs: peer.drives() });
+        }
         Ok(())
+    }
+
+    /// The drives in words.
+    pub fn drives(&self) -> String {
+        match &self.drives[..] {
+            [] => "no drive".into(),
+            [one] => format!("a drive of {} bytes", one.saturating_mul(SECTOR_BYTES)),
+            more => {
+                let sizes = more.iter().map(|sectors| sectors.saturating_mul(SECTOR_BYTES).to_string());
+                format!("drives of {} bytes", sizes.collect::<Vec<String>>().join(", "))
+            }
+        }
     }
 
     /// The CPU in words.
@@ -77,12 +105,14 @@ impl Identity {
 
     /// Appends the encoding. The protocol comes first, for that a peer of any version can read.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Identity { protocol, build, cpu_vendor, cpu_family, cpu_model } = self;
+        let Identity { protocol, build, cpu_vendor, cpu_family, cpu_model, drives } = self;
         put_number(out, u64::from(*protocol));
         put_text(out, build);
         put_text(out, cpu_vendor);
         put_number(out, u64::from(*cpu_family));
         put_number(out, u64::from(*cpu_model));
+        put_number(out, drives.len() as u64);
+        drives.iter().for_each(|sectors| put_number(out, *sectors));
     }
 
     /// Reads what [`Identity::encode`] wrote.
@@ -96,8 +126,17 @@ impl Identity {
             cpu_vendor: reader.text()?,
             cpu_family: reader.number32()?,
             cpu_model: reader.number32()?,
+            drives: drives(reader)?,
         })
     }
+}
+
+fn drives(reader: &mut Reader<'_>) -> Result<Vec<u64>, Bad> {
+    let count = reader.number()?;
+    if count > 256 {
+        return Err(reader.bad("too many drives"));
+    }
+    (0..count).map(|_| reader.number()).collect()
 }
 
 #[cfg(test)]
@@ -111,6 +150,7 @@ pub(crate) mod tests {
             cpu_vendor: "AuthenticAMD".into(),
             cpu_family: 0x19,
             cpu_model: 0x21,
+            drives: vec![2048],
         }
     }
 

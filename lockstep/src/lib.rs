@@ -66,6 +66,7 @@ pub mod lag;
 pub mod log;
 pub mod machine;
 pub mod message;
+pub mod mirror;
 pub mod node;
 pub mod outputs;
 pub mod record;

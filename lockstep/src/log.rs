@@ -125,8 +125,14 @@ impl Log {
 
     /// The encodings of all records from `index` on.
     pub fn batch(&self, index: u64) -> Vec<u8> {
+        self.batch_to(index, self.end.index)
+    }
+
+    /// The encodings of the records from `index` to before `end`.
+    pub fn batch_to(&self, index: u64, end: u64) -> Vec<u8> {
         let skip = usize::try_from(index.saturating_sub(self.start.index)).unwrap_or(usize::MAX);
-        self.kept.iter().skip(skip).flat_map(|kept| kept.bytes.iter().copied()).collect()
+        let count = usize::try_from(end.saturating_sub(index)).unwrap_or(usize::MAX);
+        self.kept.iter().skip(skip).take(count).flat_map(|kept| kept.bytes.iter().copied()).collect()
     }
 
     /// The records from `index` on, at most up to `end`.

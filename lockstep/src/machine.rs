@@ -1,10 +1,11 @@
 //! The real guest: `ftemu_devices::Machine` behind [`Guest`].
 
-use crate::guest::{Digest, Guest, GuestError, Page};
+use crate::guest::{Digest, Guest, GuestError, Image, Page};
 use ftemu_cpu::Icount;
 use ftemu_cpu::state::{Segment, State, TableRegister};
 use ftemu_devices::Config;
 use ftemu_devices::chips::Chips;
+use ftemu_devices::drives::Drives;
 use ftemu_devices::state::Saved;
 use ftemu_devices::{Emitted, Input, Machine, Ran};
 
@@ -87,6 +88,14 @@ impl Guest for Machine {
         Machine::take_dirty(self)
     }
 
+    fn drives(&mut self) -> &mut Drives {
+        self.drives_mut()
+    }
+
+    fn screen(&self) -> Option<Image> {
+        self.chips().vga.as_ref().map(|vga| vga.render(self.cpu().memory()))
+    }
+
     fn instruction_pointer(&self) -> u64 {
         self.cpu().state().rip
     }
@@ -98,6 +107,9 @@ impl Guest for Machine {
     fn fields(&self) -> Vec<(String, Vec<u8>)> {
         let mut fields = registers(self.cpu().state());
         fields.extend(chips(self.chips()));
+        let mut drives = Vec::new();
+        Machine::drives(self).save(&mut drives);
+        fields.push(("drives".into(), drives));
         fields
     }
 
@@ -205,6 +217,15 @@ fn chips(chips: &Chips) -> Vec<(String, Vec<u8>)> {
         power,
         keyboard_controller,
         pci,
+        host_bridge,
+        isa_bridge,
+        power_management,
+        ide,
+        vga,
+        nics,
+        virtio_disks,
+        entropy,
+        virtio_console,
         diagnostic,
         port_a,
         reset,
@@ -221,6 +242,15 @@ fn chips(chips: &Chips) -> Vec<(String, Vec<u8>)> {
         field("ACPI power", power),
         field("8042", keyboard_controller),
         field("PCI", pci),
+        field("82441FX", host_bridge),
+        field("PIIX3", isa_bridge),
+        field("PIIX4 power management", power_management),
+        field("PIIX3 IDE", ide),
+        field("VGA", vga),
+        field("network cards", nics),
+        field("virtio disks", virtio_disks),
+        field("virtio entropy", entropy),
+        field("virtio console", virtio_console),
         field("port 80h", diagnostic),
         field("port 92h", port_a),
         field("reset request", reset),

@@ -5,6 +5,7 @@ mod codec;
 use crate::chain::Chain;
 use crate::guest::{Digest, Page};
 use crate::handshake::Identity;
+use crate::mirror::{BlockId, Hash};
 use crate::record::Position;
 use ftemu_cpu::Icount;
 
@@ -80,6 +81,32 @@ pub enum Message {
         chunk: u64,
         /// Page number and content.
         pages: Vec<(u32, Box<Page>)>,
+    },
+    /// The disks are to be made equal; the standby answers with [`Message::Hashes`].
+    Mirror {
+        /// Sizes of the drives, in sectors of 512 bytes.
+        sectors: Vec<u64>,
+    },
+    /// Standby: hashes of its blocks. None: it has written what was sent.
+    Hashes {
+        /// The first block's number among those of all drives.
+        first: u64,
+        /// BLAKE3 of each.
+        hashes: Vec<Hash>,
+    },
+    /// A block of a disk.
+    Block {
+        /// Within an image: number of this message among those of state and pages. Before one: 0.
+        chunk: u64,
+        /// Which.
+        id: BlockId,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+    /// All blocks that differ, so far, were sent; the standby says the next hashes when it has written them.
+    Compared {
+        /// The next block to be compared; the end: none.
+        next: u64,
     },
     /// The whole image was sent.
     Complete {
@@ -190,6 +217,10 @@ impl Message {
             | Message::History { .. }
             | Message::State { .. }
             | Message::Pages { .. }
+            | Message::Mirror { .. }
+            | Message::Hashes { .. }
+            | Message::Block { .. }
+            | Message::Compared { .. }
             | Message::Complete { .. } => Class::Bulk,
             Message::Heartbeat { .. } => Class::Heartbeat,
             Message::Hello { .. }

@@ -97,7 +97,9 @@ impl<G: Guest> Replay<G> {
                     return Err(stuck(self.guest.count(), "waits for ever"));
                 }
                 Ran::PoweredOff if self.guest.count() < goal => return Err(stuck(self.guest.count(), "is off")),
-                Ran::DriveFault { .. } => return Err(stuck(self.guest.count(), "waits for a drive that the host cannot read")),
+                Ran::DriveFault { .. } => {
+                    return Err(stuck(self.guest.count(), "waits for a drive that the host cannot read"));
+                }
                 Ran::Count | Ran::Output | Ran::Idle { .. } | Ran::PoweredOff => (),
             }
         }

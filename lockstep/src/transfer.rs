@@ -3,6 +3,7 @@
 use crate::guest::{Digest, Page};
 use crate::image::Image;
 use crate::message::{Begin, Message, Stream, Way};
+use crate::mirror::BlockId;
 use crate::record::Position;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,6 +16,7 @@ pub struct Sending {
     begin: Begin,
     state: VecDeque<u8>,
     pages: BTreeMap<u32, Box<Page>>,
+    blocks: VecDeque<(BlockId, Vec<u8>)>,
     sent: u64,
     taken: u64,
     complete: bool,
@@ -39,7 +41,15 @@ impl Sending {
             let piece = |bytes: &[u8]| Message::History { port, bytes: bytes.to_vec() };
             messages.extend(history.chunks(PIECE_BYTES).map(piece));
         }
-        (Self { begin, state: state.into(), pages, sent: 0, taken: 0, complete: false }, messages)
+        (
+            Self { begin, state: state.into(), pages, blocks: VecDeque::new(), sent: 0, taken: 0, complete: false },
+            messages,
+        )
+    }
+
+    /// Blocks of disks that belong to the image.
+    pub fn add_blocks(&mut self, blocks: Vec<(BlockId, Vec<u8>)>) {
+        self.blocks.extend(blocks);
     }
 
     /// What the standby was told at first.
@@ -61,6 +71,10 @@ impl Sending {
             let bytes = self.state.drain(..self.state.len().min(PIECE_BYTES)).collect();
             self.sent += 1;
             return Some(Message::State { chunk: self.sent - 1, bytes });
+        }
+        if let Some((id, bytes)) = self.blocks.pop_front() {
+            self.sent += 1;
+            return Some(Message::Block { chunk: self.sent - 1, id, bytes });
         }
         let mut pages = Vec::new();
         while pages.len() < chunk_pages.max(1) {

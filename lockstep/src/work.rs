@@ -7,7 +7,10 @@
 use crate::divergence::{self, Case, Report};
 use crate::guest::{Digest, Emitted, Guest, GuestError, Input, Page, Ran};
 use crate::image::{Image, set_page};
+use crate::mirror::hands::{Disks, of_guest};
+use crate::mirror::{BlockId, DiskDone, DiskWork};
 use ftemu_cpu::Icount;
+use ftemu_devices::storage::Storage;
 
 /// A piece of work for the guest.
 #[derive(Debug)]
@@ -29,7 +32,12 @@ pub enum Work {
     /// Take a digest.
     Digest,
     /// Copy the guest, digest included.
-    Copy,
+    Copy {
+        /// For another server: these blocks of its disks, and those that changed since the last [`DiskWork::Changes`], too.
+        blocks: Option<Vec<BlockId>>,
+    },
+    /// Something with the disks.
+    Disk(DiskWork),
     /// Keep a copy at hand as the point that a divergence is sought from.
     Keep,
     /// Make the guest anew (standby).
@@ -72,7 +80,16 @@ pub enum Done {
     /// Of [`Work::Digest`].
     Digest(Digest),
     /// Of [`Work::Copy`].
-    Copied(Box<Image>, Digest),
+    Copied {
+        /// The copy.
+        image: Box<Image>,
+        /// Its digest.
+        digest: Digest,
+        /// Blocks of disks.
+        blocks: Vec<(BlockId, Vec<u8>)>,
+    },
+    /// Of [`Work::Disk`]; also of [`Work::Copy`] if a disk cannot be read.
+    Disk(DiskDone),
     /// Of [`Work::Keep`], [`Work::Create`] and [`Work::SetPages`].
     Finished,
     /// Of [`Work::Load`].
@@ -103,6 +120,8 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Hands<G> {
     guest: Option<G>,
+    /// A standby's, while it has no guest that has them.
+    disks: Disks,
     kept: Option<Image>,
     /// Fingerprints are taken: a standby's trail needs them.
     traced: bool,
@@ -111,12 +130,17 @@ pub struct Hands<G> {
 impl<G: Guest> Hands<G> {
     /// For a primary, which has a guest.
     pub fn with(guest: G) -> Self {
-        Self { guest: Some(guest), kept: None, traced: false }
+        Self { guest: Some(guest), disks: Disks::default(), kept: None, traced: false }
     }
 
     /// For a standby, which gets one.
     pub fn empty() -> Self {
-        Self { guest: None, kept: None, traced: true }
+        Self::with_disks(Vec::new())
+    }
+
+    /// For a standby that has disks for the guest it gets, in the order of its drives.
+    pub fn with_disks(storages: Vec<Box<dyn Storage>>) -> Self {
+        Self { guest: None, disks: Disks::new(storages), kept: None, traced: true }
     }
 
     /// The guest, if there is one.
@@ -135,12 +159,21 @@ impl<G: Guest> Hands<G> {
     }
 
     fn attempt(&mut self, work: Work) -> Result<Done, GuestError> {
-        if let Work::Create { config } = work {
-            self.guest = None;
-            self.kept = None;
-            self.guest = Some(G::create(&config)?);
-            return Ok(Done::Finished);
-        }
+        let work = match work {
+            Work::Create { config } => {
+                self.disks.recover(self.guest.take());
+                self.kept = None;
+                self.guest = Some(G::create(&config)?);
+                return Ok(Done::Finished);
+            }
+            // A standby's guest is made after its disks are equal; one that is here is of no use any more.
+            Work::Disk(work @ DiskWork::Hash(_)) => {
+                self.disks.recover(self.guest.take());
+                return Ok(Done::Disk(self.disks.execute(work)));
+            }
+            Work::Disk(work @ DiskWork::Write(..)) => return Ok(Done::Disk(self.disks.execute(work))),
+            work => work,
+        };
         let traced = self.traced;
         let guest = self.guest.as_mut().ok_or_else(|| GuestError("there is no guest here yet".into()))?;
         Ok(match work {
@@ -160,8 +193,10 @@ impl<G: Guest> Hands<G> {
                 Done::Applied { outputs: guest.drain(), at: Place::traced(guest, traced) }
             }
             Work::Digest => Done::Digest(guest.digest()),
-            Work::Copy => Done::Copied(Box::new(Image::of(guest)), guest.digest()),
+            Work::Copy { blocks } => copy(guest, blocks),
+            Work::Disk(work) => Done::Disk(of_guest(guest, work)),
             Work::Keep => {
+                guest.drives().fetch();
                 let empty = || Image { config: guest.config(), ..Image::default() };
                 self.kept.get_or_insert_with(empty).renew(guest);
                 Done::Finished
@@ -172,11 +207,29 @@ impl<G: Guest> Hands<G> {
             }
             Work::Load { state } => {
                 guest.load(&state)?;
+                self.disks.give(guest)?;
                 Done::Loaded { at: Place::of(guest), digest: guest.digest() }
             }
             Work::Diagnose(case) => Done::Diagnosed(Box::new(divergence::diagnose(guest, self.kept.as_ref(), *case))),
         })
     }
+}
+
+/// A copy of the guest as it is now. Blocks are read after all that was issued, as the copy's state has it.
+fn copy<G: Guest>(guest: &mut G, blocks: Option<Vec<BlockId>>) -> Done {
+    guest.drives().fetch();
+    let mut copied = Vec::new();
+    if let Some(mut wanted) = blocks {
+        wanted.extend(guest.drives().take_changes());
+        wanted.sort_unstable();
+        wanted.dedup();
+        guest.drives().ignore_changes();
+        match of_guest(guest, DiskWork::Read(wanted)) {
+            DiskDone::Blocks(blocks) => copied = blocks,
+            failed => return Done::Disk(failed),
+        }
+    }
+    Done::Copied { image: Box::new(Image::of(guest)), digest: guest.digest(), blocks: copied }
 }
 
 impl Place {

@@ -69,8 +69,11 @@ impl MemoryStorage {
 
 impl Disk {
     fn read(&self, sector: u64, count: u64) -> Vec<u8> {
-        let zeroes = [0; SECTOR_BYTES as usize];
-        (sector..sector + count).flat_map(|sector| *self.sectors.get(&sector).unwrap_or(&zeroes)).collect()
+        let mut bytes = vec![0; (count * SECTOR_BYTES) as usize];
+        for (place, content) in self.sectors.range(sector..sector + count) {
+            bytes[((place - sector) * SECTOR_BYTES) as usize..][..SECTOR_BYTES as usize].copy_from_slice(content);
+        }
+        bytes
     }
 
     fn write(&mut self, sector: u64, bytes: &[u8]) {

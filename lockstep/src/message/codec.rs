@@ -4,12 +4,15 @@ use super::{Begin, Message, Side, Stream, Way};
 use crate::chain::Chain;
 use crate::guest::{PAGE_BYTES, Page};
 use crate::handshake::Identity;
+use crate::mirror::{BATCH_BLOCKS, Hash};
 use crate::record::Position;
 use crate::wire::{Bad, Reader, put_bytes, put_number, put_text};
 use ftemu_cpu::Icount;
 
 /// Pages in one message at most.
 const MOST_PAGES: u64 = 4096;
+/// Drives at most.
+const MOST_DRIVES: u64 = 256;
 
 impl Message {
     /// The bytes that travel.
@@ -96,6 +99,28 @@ impl Message {
                 put_text(&mut out, text);
             }
             Message::Goodbye { finished } => out.extend([14, u8::from(*finished)]),
+            Message::Mirror { sectors } => {
+                out.push(16);
+                put_number(&mut out, sectors.len() as u64);
+                sectors.iter().for_each(|sectors| put_number(&mut out, *sectors));
+            }
+            Message::Hashes { first, hashes } => {
+                out.push(17);
+                put_number(&mut out, *first);
+                put_number(&mut out, hashes.len() as u64);
+                out.extend(hashes.iter().flatten());
+            }
+            Message::Block { chunk, id: (drive, block), bytes } => {
+                out.push(18);
+                put_number(&mut out, *chunk);
+                out.push(*drive);
+                put_number(&mut out, *block);
+                put_bytes(&mut out, bytes);
+            }
+            Message::Compared { next } => {
+                out.push(19);
+                put_number(&mut out, *next);
+            }
         }
         out
     }
@@ -144,6 +169,14 @@ impl Message {
             13 => Message::Findings { text: reader.text()? },
             15 => Message::State { chunk: reader.number()?, bytes: reader.bytes()?.to_vec() },
             14 => Message::Goodbye { finished: flag(reader)? },
+            16 => Message::Mirror { sectors: sectors(reader)? },
+            17 => Message::Hashes { first: reader.number()?, hashes: hashes(reader)? },
+            18 => Message::Block {
+                chunk: reader.number()?,
+                id: (reader.byte()?, reader.number()?),
+                bytes: reader.bytes()?.to_vec(),
+            },
+            19 => Message::Compared { next: reader.number()? },
             _ => return Err(reader.bad("no such kind of message")),
         })
     }
@@ -180,6 +213,22 @@ impl Begin {
             streams: streams(reader)?,
         })
     }
+}
+
+fn sectors(reader: &mut Reader<'_>) -> Result<Vec<u64>, Bad> {
+    let count = reader.number()?;
+    if count > MOST_DRIVES {
+        return Err(reader.bad("too many drives"));
+    }
+    (0..count).map(|_| reader.number()).collect()
+}
+
+fn hashes(reader: &mut Reader<'_>) -> Result<Vec<Hash>, Bad> {
+    let count = reader.number()?;
+    if count > BATCH_BLOCKS {
+        return Err(reader.bad("too many hashes"));
+    }
+    (0..count).map(|_| reader.array()).collect()
 }
 
 fn streams(reader: &mut Reader<'_>) -> Result<Vec<Stream>, Bad> {

@@ -292,15 +292,19 @@ impl Common {
         self.recorded = Some(position.index);
         let head = file::head(&self.identity, position, image);
         self.actions.push_back(Action::Record(head));
-        self.record();
     }
 
     /// Hands out what the record file has not got.
     pub fn record(&mut self) {
-        let end = self.log.end();
-        if let Some(recorded) = self.recorded.filter(|&recorded| recorded < end.index) {
-            let frame = file::frame(&self.log.batch(recorded), end.chain);
-            self.recorded = Some(end.index);
+        self.record_to(self.log.end().index);
+    }
+
+    /// The same, up to the record before `index`.
+    pub fn record_to(&mut self, index: u64) {
+        let Some(recorded) = self.recorded.filter(|&recorded| recorded < index) else { return };
+        if let Some(end) = self.log.position(index) {
+            let frame = file::frame(&self.log.batch_to(recorded, index), end.chain);
+            self.recorded = Some(index);
             self.actions.push_back(Action::Record(frame));
         }
     }

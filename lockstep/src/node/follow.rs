@@ -4,8 +4,8 @@ use super::State;
 use super::common::{Common, Turn};
 use crate::chain::Chain;
 use crate::divergence::{Case, Step};
-use crate::event::Notice;
-use crate::guest::{Digest, Input};
+use crate::event::{Finish, Notice};
+use crate::guest::{Digest, Input, Ran};
 use crate::message::Message;
 use crate::record::Entry;
 use crate::work::{Done, Work};
@@ -32,6 +32,8 @@ pub(super) struct Following {
     /// The primary's idea of the guest's time: (host time here, guest time).
     pub clock: Option<(u64, u64)>,
     pub deciding: Option<Deciding>,
+    /// The guest is off at the primary: this side executes the rest of the log, for its disks' sake, and is done.
+    pub finishing: bool,
 }
 
 /// Taking over.
@@ -59,6 +61,7 @@ impl Following {
             acknowledged: common.guest.at.count,
             clock: None,
             deciding: None,
+            finishing: false,
         }
     }
 
@@ -92,7 +95,6 @@ impl Following {
         common.heard.forget(old);
         self.acknowledge(common);
         common.outputs.released_by_peer(self.released.min(common.guest.at.count));
-        common.record();
         Ok(())
     }
 
@@ -117,7 +119,7 @@ impl Following {
             return Some(Work::Diagnose(case));
         }
         if common.settings.record && common.recorded.is_none() {
-            return Some(Work::Copy);
+            return Some(Work::Copy { blocks: None });
         }
         if self.keep_due == 0 && common.settings.keep_every > 0 {
             self.keep_due = common.settings.keep_every;
@@ -127,7 +129,11 @@ impl Following {
         }
         let work = self.step(common);
         if work.is_none() {
-            self.finish_decision(common);
+            common.record_to(self.next);
+            match self.finishing {
+                true => common.finish(Finish::PoweredOff),
+                false => self.finish_decision(common),
+            }
         }
         work
     }
@@ -170,6 +176,10 @@ impl Following {
             Done::Ran { ran, outputs, before, at } => {
                 let from = common.guest.at.count;
                 common.ran(ran, at, took_ns);
+                if let Ran::DriveFault { drive, .. } = ran {
+                    self.drive_fault(common, drive);
+                    return;
+                }
                 common.hold(outputs, from, 0);
                 common.outputs.released_by_peer(self.released);
                 if at.count > from {
@@ -184,7 +194,7 @@ impl Following {
                 common.hold(outputs, Icount(at.count.0.saturating_sub(1)), 0);
             }
             Done::Digest(digest) => self.compare(common, digest),
-            Done::Copied(image, _) => {
+            Done::Copied { image, .. } => {
                 // Nothing was executed since the copy was asked for, but records may have come.
                 if let Some(position) = common.log.position(self.next) {
                     common.record_head(position, &image);
@@ -192,6 +202,18 @@ impl Following {
             }
             _ => (),
         }
+    }
+
+    /// This side's disk failed: it is of no use as a copy. Where the primary's guest saw no error this one must not see
+    /// one either, so a side that is taking over cannot go on.
+    fn drive_fault(&mut self, common: &mut Common, drive: u8) {
+        common.notice(Notice::DriveFailed { drive });
+        common.goodbye(false);
+        let what = match self.deciding {
+            Some(_) => "while it was taking over: the guest cannot go on here",
+            None => "here; the primary goes on with the guest",
+        };
+        common.finish(Finish::Failed(format!("drive {drive} failed {what}")));
     }
 
     fn compare(&mut self, common: &mut Common, ours: Digest) {
@@ -218,14 +240,16 @@ impl Following {
         None
     }
 
-    /// Drops records that are executed and behind the kept copy.
+    /// Drops records that are executed, and behind the kept copy, and in the record file: that gets what was executed only,
+    /// after what was read from disks on the way.
     fn forget(&self, common: &mut Common) {
+        common.record_to(self.next);
         common.forget(self.next.min(self.kept.unwrap_or(u64::MAX)));
     }
 
     /// The primary is gone: the term is claimed, and meanwhile the log is executed to its end.
     pub fn decide(&mut self, common: &mut Common) {
-        if self.deciding.is_some() {
+        if self.deciding.is_some() || self.finishing {
             return;
         }
         let behind = common.log.end().count.0.saturating_sub(common.guest.at.count.0);

@@ -7,16 +7,19 @@ use crate::event::Notice;
 use crate::guest::Digest;
 use crate::image::Image;
 use crate::message::Message;
+use crate::mirror::{BlockId, DiskDone, Passes};
 use crate::record::Entry;
 use crate::transfer::Sending;
 use ftemu_cpu::Icount;
+use ftemu_devices::drives::BLOCK_BYTES;
 
 #[derive(Debug)]
 pub(super) enum Peer {
     /// Nobody: outputs leave at once.
     None,
-    /// It is being given the guest, once it has asked; outputs leave at once.
-    Joining { incarnation: u64, asked: bool, sending: Option<Box<Sending>> },
+    /// It is being given the guest, once it has asked: first its disks are made equal, then RAM is sent. Outputs leave at
+    /// once.
+    Joining { incarnation: u64, asked: bool, mirror: Box<Passes>, sending: Option<Box<Sending>> },
     /// It has the guest: outputs wait for it. `index` is that of the record that says so; when that is acknowledged
     /// the guest is protected.
     Paired { incarnation: u64, index: u64, protected: bool },
@@ -70,16 +73,18 @@ impl Primary {
     fn welcome(&mut self, common: &mut Common, greeting: &Greeting) {
         common.greet();
         common.send(&Message::Welcome { term: common.term, resume: false });
-        self.peer = Peer::Joining { incarnation: greeting.incarnation, asked: false, sending: None };
+        let mirror = Box::new(Passes::new(&common.identity.drives));
+        self.peer = Peer::Joining { incarnation: greeting.incarnation, asked: false, mirror, sending: None };
         self.lag.clear();
     }
 
     /// The copy is made: it goes out in pieces.
-    pub fn share(&mut self, common: &mut Common, image: Image, digest: Digest) {
+    pub fn share(&mut self, common: &mut Common, image: Image, digest: Digest, blocks: Vec<(BlockId, Vec<u8>)>) {
         // Another standby may have come while the copy was made, and not have asked yet.
         let Peer::Joining { asked: true, sending, .. } = &mut self.peer else { return };
         common.notice(Notice::Transferring { pages: image.pages.len() as u64 });
-        let (began, first) = Sending::new(common.term, common.log.end(), image, digest, common.outputs.streams());
+        let (mut began, first) = Sending::new(common.term, common.log.end(), image, digest, common.outputs.streams());
+        began.add_blocks(blocks);
         *sending = Some(Box::new(began));
         first.iter().for_each(|message| common.send(message));
         self.send_pieces(common);
@@ -111,6 +116,11 @@ impl Primary {
                 }
                 self.send_pieces(common);
             }
+            Message::Hashes { first, hashes } => {
+                if let Peer::Joining { mirror, sending: None, .. } = &mut self.peer {
+                    mirror.hashes(first, hashes)?;
+                }
+            }
             Message::Ready { digest } => self.ready(common, digest)?,
             Message::Differs { count, .. } => {
                 common.notice(Notice::Differs { count });
@@ -122,6 +132,28 @@ impl Primary {
             other => return Err(format!("a standby does not send {:?}", other.class())),
         }
         Ok(())
+    }
+
+    /// Work on the disks is done: the standby hears what it led to.
+    pub fn mirrored(&mut self, common: &mut Common, done: DiskDone) {
+        let Peer::Joining { mirror, sending: None, .. } = &mut self.peer else { return };
+        match done {
+            DiskDone::Failed(why) => {
+                let reason = format!("the primary cannot read its disk: {why}");
+                common.send(&Message::Refused { reason: reason.clone() });
+                self.lose_peer(common, &reason);
+            }
+            DiskDone::Finished => {
+                common.notice(Notice::Mirroring { bytes: mirror.progress().1.saturating_mul(BLOCK_BYTES) });
+                mirror.done(done).iter().for_each(|message| common.send(message));
+            }
+            done => {
+                mirror.done(done).iter().for_each(|message| common.send(message));
+                if mirror.is_equal() {
+                    common.notice(Notice::Mirrored { sent_bytes: mirror.sent().saturating_mul(BLOCK_BYTES) });
+                }
+            }
+        }
     }
 
     fn heartbeat(&mut self, common: &mut Common, term: u64) {

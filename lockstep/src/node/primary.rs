@@ -4,7 +4,7 @@ use super::State;
 use super::common::{Common, Turn};
 use super::greet::Greeting;
 use super::peer::Peer;
-use crate::event::Finish;
+use crate::event::{Finish, Notice};
 use crate::guest::{Emitted, Input, Ran};
 use crate::lag::Lag;
 use crate::message::Message;
@@ -141,17 +141,22 @@ impl Primary {
         Work::Run { until: self.until(common) }
     }
 
-    /// A copy of the guest, if the record file or a standby wants one.
+    /// A copy of the guest, if the record file or a standby wants one; before that, a standby's disks are made equal.
     fn copy(&mut self, common: &mut Common) -> Option<Work> {
+        let mut blocks = None;
         self.copying = if common.settings.record && common.recorded.is_none() {
             Copying::Record
-        } else if matches!(self.peer, Peer::Joining { asked: true, sending: None, .. }) {
+        } else if let Peer::Joining { asked: true, sending: None, mirror, .. } = &mut self.peer {
+            if !mirror.is_equal() {
+                return mirror.work().map(Work::Disk);
+            }
+            blocks = Some(mirror.rest());
             Copying::Standby
         } else {
             return None;
         };
         common.cover();
-        Some(Work::Copy)
+        Some(Work::Copy { blocks })
     }
 
     fn digest(&mut self, common: &Common) -> Option<Work> {
@@ -229,9 +234,10 @@ impl Primary {
                 common.append(Entry::Digest(digest));
                 self.flush_soon(common);
             }
-            Done::Copied(image, digest) => match self.copying {
+            Done::Disk(done) => self.mirrored(common, done),
+            Done::Copied { image, digest, blocks } => match self.copying {
                 Copying::Record => common.record_head(common.log.end(), &image),
-                Copying::Standby => self.share(common, *image, digest),
+                Copying::Standby => self.share(common, *image, digest, blocks),
                 Copying::Nothing => (),
             },
             _ => (),
@@ -246,6 +252,10 @@ impl Primary {
         if waiting {
             self.hold(common, outputs, from);
         }
+        if let Ran::DriveFault { drive, ticket } = ran {
+            self.drive_fault(common, drive, ticket);
+            return;
+        }
         if common.guest.off && !self.powered_off {
             self.powered_off = true;
             common.cover();
@@ -257,6 +267,21 @@ impl Primary {
             self.flush_soon(common);
         }
         self.after_release(common);
+    }
+
+    /// The host could not serve the guest's drive. A protected guest goes on where its other copy is, and has seen
+    /// nothing; an unprotected one has to live with the error.
+    fn drive_fault(&mut self, common: &mut Common, drive: u8, ticket: u64) {
+        if self.peer.is_protected() && common.greeted() {
+            common.notice(Notice::DriveFailed { drive });
+            self.flush(common);
+            common.goodbye(false);
+            common
+                .finish(Finish::Failed(format!("drive {drive} failed here; the other server goes on with the guest")));
+        } else {
+            self.inputs.push_front(Input::DriveFault { drive, ticket });
+            self.flush_soon(common);
+        }
     }
 
     /// The output rule: with a backup, what was made may leave when the backup has the log up to here.

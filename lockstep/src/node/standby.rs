@@ -8,6 +8,7 @@ use crate::guest::{Digest, Page};
 use crate::heard::Heard;
 use crate::log::Log;
 use crate::message::{Begin, Message};
+use crate::mirror::{BlockId, DiskDone, DiskWork, Mirroring};
 use crate::record::Position;
 use crate::stations::Stations;
 use crate::work::{Done, Place, Work};
@@ -25,6 +26,8 @@ pub(super) struct Standby {
 pub(super) enum Stage {
     /// No guest, and no primary or none that has begun to give it.
     Waiting,
+    /// The disks are being made equal.
+    Mirroring(Mirroring),
     /// The image is coming.
     Joining(Box<Joining>),
     /// The guest is here and follows the log.
@@ -56,7 +59,7 @@ impl Standby {
     /// It may say Hello: it is not about to go live or to end.
     pub fn may_pair(&self) -> bool {
         match &self.stage {
-            Stage::Waiting | Stage::Joining(_) => true,
+            Stage::Waiting | Stage::Mirroring(_) | Stage::Joining(_) => true,
             Stage::Following(following) => following.deciding.is_none(),
             Stage::Diagnosing => false,
         }
@@ -81,7 +84,10 @@ impl Standby {
         match message {
             Message::Heartbeat { term, now_ns } => self.heartbeat(common, term, now_ns),
             Message::Welcome { term, resume } => self.welcomed(common, term, resume),
-            Message::Goodbye { finished: true } => common.finish(Finish::PoweredOff),
+            Message::Goodbye { finished: true } => match &mut self.stage {
+                Stage::Following(following) if following.promotable => following.finishing = true,
+                _ => common.finish(Finish::PoweredOff),
+            },
             Message::Goodbye { finished: false } => self.lose_primary(common, "it was stopped"),
             Message::Begin(begin) => self.begin(common, *begin)?,
             Message::History { port, bytes } => {
@@ -92,6 +98,16 @@ impl Standby {
             Message::State { chunk, bytes } => self.pieces(|joining| joining.state(common, chunk, &bytes))?,
             Message::Pages { chunk, pages } => self.pieces(|joining| joining.pages(chunk, pages))?,
             Message::Complete { chunks } => self.pieces(|joining| joining.complete(chunks))?,
+            Message::Mirror { sectors } => self.mirror(common, &sectors)?,
+            Message::Block { chunk, id, bytes } => match &mut self.stage {
+                Stage::Mirroring(mirroring) => mirroring.block(id, bytes),
+                _ => self.pieces(|joining| joining.block(chunk, id, bytes))?,
+            },
+            Message::Compared { next } => {
+                if let Stage::Mirroring(mirroring) = &mut self.stage {
+                    mirroring.compare(next);
+                }
+            }
             Message::Log { first, released, records, chain } => {
                 if let Stage::Following(following) = &mut self.stage {
                     following.receive(common, first, released, &records, chain)?;
@@ -123,7 +139,7 @@ impl Standby {
                 following.acknowledge(common);
             }
             Stage::Following(_) => self.reset(common, "the primary went on without this side"),
-            Stage::Waiting | Stage::Joining(_) | Stage::Diagnosing => (),
+            Stage::Waiting | Stage::Mirroring(_) | Stage::Joining(_) | Stage::Diagnosing => (),
         }
         if !resume {
             common.term = term;
@@ -132,7 +148,7 @@ impl Standby {
     }
 
     fn begin(&mut self, common: &mut Common, begin: Begin) -> Result<(), String> {
-        if !common.greeted() || !matches!(self.stage, Stage::Waiting) {
+        if !common.greeted() || !matches!(self.stage, Stage::Waiting | Stage::Mirroring(_)) {
             return Err("an image begins while there is one".into());
         }
         common.term = begin.term;
@@ -142,6 +158,19 @@ impl Standby {
         let tasks = VecDeque::from([create]);
         self.stage =
             Stage::Joining(Box::new(Joining { begin, state: Vec::new(), chunks: 0, taken: 0, created: false, tasks }));
+        Ok(())
+    }
+
+    fn mirror(&mut self, common: &mut Common, sectors: &[u64]) -> Result<(), String> {
+        if !common.greeted() || !matches!(self.stage, Stage::Waiting) {
+            return Err("disks are to be made equal while there is a guest".into());
+        }
+        if sectors != common.identity.drives {
+            return Err("the drives are not those of the greeting".into());
+        }
+        let mirroring = Mirroring::new(sectors);
+        common.notice(Notice::Mirroring { bytes: mirroring.bytes() });
+        self.stage = Stage::Mirroring(mirroring);
         Ok(())
     }
 
@@ -156,6 +185,7 @@ impl Standby {
         let wait = Work::Wait { until_ns: None };
         match &mut self.stage {
             Stage::Waiting | Stage::Diagnosing => wait,
+            Stage::Mirroring(mirroring) => mirroring.work().map_or(wait, Work::Disk),
             Stage::Joining(joining) => joining.tasks.pop_front().unwrap_or(wait),
             Stage::Following(following) => match following.work(common) {
                 Some(Work::Diagnose(case)) => {
@@ -171,6 +201,15 @@ impl Standby {
     pub fn done(&mut self, common: &mut Common, done: Done, took_ns: u64) {
         match (&mut self.stage, done) {
             (Stage::Joining(joining), Done::Finished) => joining.placed(common),
+            (_, Done::Disk(DiskDone::Failed(why))) => {
+                let reason = format!("this side's disk failed: {why}");
+                common.send(&Message::Refused { reason: reason.clone() });
+                common.finish(Finish::Failed(reason));
+            }
+            (Stage::Mirroring(mirroring), Done::Disk(done)) => {
+                mirroring.done(done).iter().for_each(|message| common.send(message));
+            }
+            (Stage::Joining(joining), Done::Disk(_)) => joining.placed(common),
             (Stage::Joining(_), Done::Loaded { at, digest }) => self.loaded(common, at, digest),
             (Stage::Following(following), done) => following.done(common, done, took_ns),
             (Stage::Diagnosing, Done::Diagnosed(report)) => {
@@ -226,12 +265,14 @@ impl Standby {
     pub fn link_lost(&mut self, common: &mut Common) {
         match &self.stage {
             Stage::Waiting | Stage::Diagnosing => (),
-            Stage::Joining(_) => self.reset(common, "the connection broke during the state transfer"),
+            Stage::Mirroring(_) | Stage::Joining(_) => {
+                self.reset(common, "the connection broke during the state transfer");
+            }
             Stage::Following(following) if !following.promotable => {
                 self.reset(common, "the connection broke before the pair was complete");
             }
             Stage::Following(following) => {
-                if following.deciding.is_none() && common.greeted() {
+                if following.deciding.is_none() && !following.finishing && common.greeted() {
                     common.notice(Notice::Disconnected);
                 }
             }
@@ -243,7 +284,7 @@ impl Standby {
         match &mut self.stage {
             Stage::Waiting | Stage::Diagnosing => (),
             Stage::Following(following) if following.promotable => following.decide(common),
-            Stage::Joining(_) | Stage::Following(_) => self.reset(common, why),
+            Stage::Mirroring(_) | Stage::Joining(_) | Stage::Following(_) => self.reset(common, why),
         }
     }
 
@@ -262,14 +303,14 @@ impl Standby {
     pub fn deadline(&self, common: &Common) -> Option<u64> {
         match &self.stage {
             Stage::Following(following) => following.deadline(common),
-            Stage::Waiting | Stage::Joining(_) | Stage::Diagnosing => None,
+            Stage::Waiting | Stage::Mirroring(_) | Stage::Joining(_) | Stage::Diagnosing => None,
         }
     }
 
     pub fn summary(&self, common: &Common) -> (State, bool, u64, Icount) {
         match &self.stage {
             Stage::Waiting => (State::Waiting, false, 0, Icount(0)),
-            Stage::Joining(_) => (State::Joining, false, 0, Icount(0)),
+            Stage::Mirroring(_) | Stage::Joining(_) => (State::Joining, false, 0, Icount(0)),
             Stage::Diagnosing => (State::Diagnosing, false, 0, Icount(0)),
             Stage::Following(following) => following.summary(common),
         }
@@ -298,6 +339,12 @@ impl Joining {
     fn pages(&mut self, chunk: u64, pages: Vec<(u32, Box<Page>)>) -> Result<(), String> {
         self.next(chunk)?;
         self.tasks.push_back(Work::SetPages(pages));
+        Ok(())
+    }
+
+    fn block(&mut self, chunk: u64, id: BlockId, bytes: Vec<u8>) -> Result<(), String> {
+        self.next(chunk)?;
+        self.tasks.push_back(Work::Disk(DiskWork::Write(id, bytes)));
         Ok(())
     }
 

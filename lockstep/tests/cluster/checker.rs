@@ -1,9 +1,10 @@
 //! What must hold of everything that is let out, whoever lets it out.
 
 use crate::process::Process;
-use crate::toy::Toy;
+use crate::toy::{DRIVES, Disks, Toy};
 use ftemu_cpu::Icount;
-use ftemu_lockstep::{Entry, Output, Record, Release, Replay, State};
+use ftemu_devices::storage::MemoryStorage;
+use ftemu_lockstep::{Entry, Guest, Output, Record, Release, Replay, State};
 use std::collections::BTreeMap;
 
 /// All that the outside was shown, and by whom.
@@ -110,7 +111,7 @@ impl Checker {
 
     /// Runs the whole history again in one guest that nothing ever happened to, and compares what came out.
     pub fn reference(&self, seed: u64, records: &[Record], until: Icount, holding: bool) -> Result<(), String> {
-        let mut replay = Replay::new(Toy::new(seed));
+        let mut replay = Replay::new(Toy::new(seed).on(&DRIVES.map(MemoryStorage::new)));
         replay.set_slice(777);
         for record in records {
             replay.follow(record).map_err(|error| format!("the reference run: {error}"))?;
@@ -141,5 +142,26 @@ impl Checker {
             return Err(format!("{} bytes were made, {} released, none held", stream.len(), self.stream.len()));
         }
         Ok(())
+    }
+
+    /// Compares a side's disks with those of a guest that nothing ever happened to.
+    pub fn same_disks(process: &Process, records: &[Record], seed: u64, disks: &Disks) -> Result<(), String> {
+        let references = DRIVES.map(MemoryStorage::new);
+        let mut replay = Replay::new(Toy::new(seed).on(&references));
+        // The guest may be further than its node has heard.
+        let guest = process.driver.hands.guest().ok_or("there is no guest")?;
+        let mut follow = || {
+            records
+                .iter()
+                .take_while(|record| record.count <= guest.count())
+                .try_for_each(|record| replay.follow(record))?;
+            replay.run_to(guest.count())
+        };
+        follow().map_err(|error| format!("the disks' reference run: {error}"))?;
+        let differs = references.iter().zip(disks).position(|(reference, disk)| reference.bytes() != disk.bytes());
+        match differs {
+            Some(drive) => Err(format!("disk {drive} of side {} is not what the reference wrote", process.side)),
+            None => Ok(()),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Lives of clusters: chaos, then calm, then everything must be well.
 
+use crate::checker::Checker;
 use crate::process::MILLISECOND;
 use crate::world::{Canary, Outcome, Plan, World};
 use ftemu_lockstep::{Entry, State};
@@ -29,12 +30,16 @@ fn through(world: &mut World) -> Result<(), String> {
         return if world.excused { Ok(()) } else { Err("the guest is lost and no double fault excuses it".into()) };
     }
     let live: Vec<usize> =
-        holders.into_iter().filter(|&side| world.processes[side].driver.node.status().live).collect();
+        holders.iter().copied().filter(|&side| world.processes[side].driver.node.status().live).collect();
     let [live] = live[..] else { return Err(format!("{} sides are live", live.len())) };
     let status = world.processes[live].driver.node.status();
     let history = world.history(live);
     world.outcome.digests = history.iter().filter(|record| matches!(record.entry, Entry::Digest(_))).count() as u64;
     world.checker.reference(plan.seed, &history, status.at.count, status.holding)?;
+    for side in holders {
+        let process = &world.processes[side];
+        Checker::same_disks(process, &history, plan.seed, &world.disks[process.side])?;
+    }
     world.outcome.frames_in = world.all_arrived(&history)?;
     if world.checker.stream.len() <= bytes || world.client.seen.len() <= seen {
         return Err("nothing more comes out".into());

@@ -1,7 +1,8 @@
 //! One server's process: the real node with a toy for a guest, and what it has let out and recorded.
 
-use crate::toy::Toy;
+use crate::toy::{DRIVES, Disks, Toy};
 use ftemu_cpu::Icount;
+use ftemu_devices::storage::Storage;
 use ftemu_lockstep::event::Finish;
 use ftemu_lockstep::{
     Done, Driver, Hands, Identity, Node, Output, PROTOCOL, Place, Record, RecordReader, Settings, State,
@@ -80,6 +81,7 @@ pub fn identity() -> Identity {
         cpu_vendor: "AuthenticAMD".into(),
         cpu_family: 0x19,
         cpu_model: 1,
+        drives: DRIVES.to_vec(),
     }
 }
 
@@ -104,8 +106,9 @@ impl Process {
         Self::new(side, Driver::new(node, Hands::with(toy)))
     }
 
-    pub fn standby(side: usize, number: u64, settings: Settings, now: Nanoseconds) -> Self {
-        Self::new(side, Driver::new(Node::standby(settings, identity(), number, now), Hands::empty()))
+    pub fn standby(side: usize, number: u64, settings: Settings, now: Nanoseconds, disks: &Disks) -> Self {
+        let storages = disks.iter().map(|disk| Box::new(disk.share()) as Box<dyn Storage>).collect();
+        Self::new(side, Driver::new(Node::standby(settings, identity(), number, now), Hands::with_disks(storages)))
     }
 
     fn new(side: usize, driver: Driver<Toy>) -> Self {

@@ -1,10 +1,12 @@
 //! Single scenes: a handshake that fails, a guest that switches itself off, a side that is stopped, a peer that talks
 //! nonsense, a guest that sleeps.
 
+use crate::checker::Checker;
 use crate::process::{MILLISECOND, Process, identity, settings};
 use crate::random::Random;
-use crate::toy::{SLEEPY, Toy};
+use crate::toy::{DISKLESS, DRIVES, SLEEPY, Toy};
 use crate::world::{Happening, Plan, World};
+use ftemu_devices::storage::MemoryStorage;
 use ftemu_lockstep::event::Finish;
 use ftemu_lockstep::{Action, Event, Identity, Input, Mismatch, Node, Notice, Place, State};
 
@@ -48,7 +50,7 @@ fn unlike_servers_do_not_pair_and_both_say_why() {
 fn a_standby_that_cannot_hold_the_guest_says_so_and_the_guest_goes_on() {
     let toy = Toy::new(1).with(|toy| toy.misfit = true);
     let mut world = peaceful(1);
-    world.processes[0] = Process::primary(0, 1, settings(true), 0, toy);
+    world.processes[0] = Process::primary(0, 1, settings(true), 0, toy.on(&world.disks[0]));
     world.live_until(20 * MILLISECOND).ok();
     assert!(matches!(world.processes[1].finished, Some(Finish::Failed(_))), "{:#?}", world.trace);
     // Each standby that is started anew fails alike.
@@ -70,31 +72,15 @@ fn a_guest_that_switches_itself_off_ends_both_sides() {
         assert_eq!(world.checker.powered_off, 1);
         let history = world.history(1);
         world.checker.reference(seed, &history, ftemu_cpu::Icount(0), false).unwrap();
+        let [first, second] = &world.disks;
+        Checker::same_disks(&world.processes[0], &history, seed, first).unwrap();
+        Checker::same_disks(&world.processes[1], &history, seed, second).unwrap();
+        assert!(
+            first.iter().zip(second).all(|(first, second)| first.bytes() == second.bytes()),
+            "seed {seed}: {:#?}",
+            world.trace
+        );
     }
-}
-
-#[test]
-fn a_primary_that_is_stopped_leaves_the_guest_to_its_standby() {
-    let mut world = peaceful(7);
-    world.live_until(SECOND).unwrap();
-    world.at(SECOND, Happening::Tell(0, Event::Stop));
-    world.live_until(SECOND + 100 * MILLISECOND).unwrap();
-    assert_eq!(world.processes[0].finished, Some(Finish::Stopped));
-    let status = world.processes[1].driver.node.status();
-    assert!(status.live && status.term == 1, "{status:?}");
-    world.live_until(2 * SECOND).unwrap();
-    assert!(world.processes[1].driver.node.status().protected, "the stopped side came back as the standby");
-}
-
-#[test]
-fn a_standby_that_is_stopped_leaves_the_guest_unharmed() {
-    let mut world = peaceful(8);
-    world.live_until(SECOND).unwrap();
-    let shown = world.checker.stream.len();
-    world.at(SECOND, Happening::Tell(1, Event::Stop));
-    world.live_until(SECOND + 100 * MILLISECOND).unwrap();
-    assert!(world.processes[0].driver.node.status().live);
-    assert!(world.checker.stream.len() > shown);
 }
 
 /// Messages that went over a link, to be thrown at nodes again, altered.
@@ -110,10 +96,11 @@ fn nonsense_from_a_peer_never_panics_and_never_stops_a_lone_guest() {
     let said = messages(11);
     for seed in 0..200 {
         let mut random = Random::new(seed);
-        let toy = Toy::new(seed);
+        let disks = DRIVES.map(MemoryStorage::new);
+        let toy = Toy::new(seed).on(&disks.each_ref().map(|disk| disk.share()));
         let mut processes = [
             Process::primary(0, 1, settings(seed % 2 == 0), 0, toy),
-            Process::standby(1, 2, settings(seed % 2 == 0), 0),
+            Process::standby(1, 2, settings(seed % 2 == 0), 0, &disks),
         ];
         for (side, process) in processes.iter_mut().enumerate() {
             let mut now = 0;
@@ -142,7 +129,7 @@ fn nonsense_from_a_peer_never_panics_and_never_stops_a_lone_guest() {
 
 #[test]
 fn the_link_of_a_sleeping_guest_is_nearly_idle() {
-    let mut world = peaceful(3 | SLEEPY);
+    let mut world = peaceful(3 | SLEEPY | DISKLESS);
     world.live_until(SECOND).unwrap();
     assert!(world.processes[0].driver.node.status().protected);
     let before = (world.sent_messages, world.sent_bytes);
@@ -152,4 +139,41 @@ fn the_link_of_a_sleeping_guest_is_nearly_idle() {
     let bits_per_second = (bytes + messages * 75) * 8 / 10;
     println!("{messages} messages, {bytes} bytes: {bits_per_second} bit/s in both directions together");
     assert!(bits_per_second < 100_000, "{bits_per_second} bit/s");
+}
+
+#[test]
+fn a_side_whose_disk_fails_gives_up_and_the_other_goes_on_with_no_error_seen() {
+    for (seed, failing) in (0..12).flat_map(|seed| [(seed, 0), (seed, 1)]) {
+        let mut world = peaceful(seed);
+        world.live_until(SECOND).unwrap();
+        assert!(world.processes[0].driver.node.status().protected);
+        (0..DRIVES[0]).for_each(|sector| world.disks[failing][0].set_broken(sector, true));
+        let failed = world.live_until(SECOND + 200 * MILLISECOND).unwrap_err();
+        assert!(failed.contains(&format!("process {failing} failed: drive 0 failed here")), "seed {seed}: {failed}");
+        (0..DRIVES[0]).for_each(|sector| world.disks[failing][0].set_broken(sector, false));
+        world.live_until(SECOND + 400 * MILLISECOND).unwrap();
+        let other = &world.processes[1 - failing];
+        let status = other.driver.node.status();
+        assert!(status.live, "seed {seed}: {status:?}");
+        let history = world.history(1 - failing);
+        world.checker.reference(seed, &history, status.at.count, status.holding).unwrap();
+        Checker::same_disks(other, &history, seed, &world.disks[1 - failing]).unwrap();
+    }
+}
+
+#[test]
+fn an_error_of_a_lone_guests_disk_is_in_its_log() {
+    let mut world = peaceful(4);
+    world.live_until(SECOND).unwrap();
+    world.processes[1].dead = true;
+    world.cut_off(1, true);
+    (0..DRIVES[1]).for_each(|sector| world.disks[0][1].set_broken(sector, true));
+    world.live_until(2 * SECOND).unwrap();
+    let status = world.processes[0].driver.node.status();
+    let history = world.history(0);
+    let fault = |record: &&ftemu_lockstep::Record| {
+        matches!(record.entry, ftemu_lockstep::Entry::Input(Input::DriveFault { drive: 1, .. }))
+    };
+    assert!(history.iter().any(|record| fault(&record)));
+    world.checker.reference(4, &history, status.at.count, status.holding).unwrap();
 }

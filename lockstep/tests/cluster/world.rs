@@ -6,7 +6,8 @@ use crate::flood::Flooded;
 use crate::link::Connection;
 use crate::process::{INSTRUCTION, MILLISECOND, Nanoseconds, Process, settings};
 use crate::random::Random;
-use crate::toy::Toy;
+use crate::toy::{DRIVES, Disks, Toy};
+use ftemu_devices::storage::MemoryStorage;
 use ftemu_lockstep::divergence::Report;
 use ftemu_lockstep::event::{Finish, Verdict};
 use ftemu_lockstep::{Action, Done, Event, Notice, Record, State, Step};
@@ -76,6 +77,8 @@ pub struct World {
     pub processes: Vec<Process>,
     /// The present one of each side.
     pub sides: [usize; 2],
+    /// What each side's disks hold; they outlive its processes.
+    pub disks: [Disks; 2],
     deferred: Vec<(usize, Event)>,
     pub connection: Option<Connection>,
     pub connections: u64,
@@ -104,8 +107,9 @@ impl World {
         let mut random = Random::new(plan.seed);
         let mut settings = settings(plan.arbiter);
         settings.wait_for_standby = random.percent(30);
-        let primary = Process::primary(0, 1, settings.clone(), 0, Toy::new(plan.seed));
-        let standby = Process::standby(1, 2, settings, 0);
+        let disks = [0, 1].map(|_| DRIVES.map(MemoryStorage::new));
+        let primary = Process::primary(0, 1, settings.clone(), 0, Toy::new(plan.seed).on(&disks[0]));
+        let standby = Process::standby(1, 2, settings, 0, &disks[1]);
         let mut world = Self {
             plan,
             random,
@@ -114,6 +118,7 @@ impl World {
             sequence: 0,
             processes: vec![primary, standby],
             sides: [0, 1],
+            disks,
             deferred: Vec::new(),
             connection: None,
             connections: 0,
@@ -379,7 +384,11 @@ impl World {
         let number = self.processes.len();
         let mut settings = settings(self.plan.arbiter);
         settings.lag_stop_ns = 500 * MILLISECOND;
-        self.processes.push(Process::standby(side, number as u64 + 1, settings, self.now));
+        if !self.calm() && self.random.percent(30) {
+            // Whatever became of a disk whose side was gone is repaired when it joins again.
+            self.disks[side][0].tamper(self.random.between(0, DRIVES[0] * 512), number as u8);
+        }
+        self.processes.push(Process::standby(side, number as u64 + 1, settings, self.now, &self.disks[side]));
         self.sides[side] = number;
         self.say(format!("process {number} starts on side {side}"));
         self.within(MILLISECOND, 20 * MILLISECOND, Happening::Dial);
