@@ -1,50 +1,146 @@
-//! Boots a kernel on a machine and prints what its first serial port sends: `boot KERNEL [INITRD [COMMAND LINE]]`.
-//! A debugging aid; the product is the `ftemu` program.
+//! Boots a machine and prints what its first serial port sends:
+//! `boot KERNEL [INITRD [COMMAND LINE]]` or `boot --firmware BIOS [--video-bios VGABIOS] [--disk IMAGE | --cdrom IMAGE]...`.
+//! A debugging aid; the product is the `ftemu` program. Images are read whole and never written to.
+//!
+//! `--debug` prints what firmware says to port 402h, `--trace` where the CPU is, `--seconds N` stops after so long,
+//! `--keys TEXT` types once the machine idles for the first time, `--picture FILE` writes the screen as PPM at the end.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use ftemu_devices::{Config, Icount, Machine, Output, Ran};
+use ftemu_devices::config::{Attachment, BootFrom, DriveConfig, DriveKind, NicConfig, NicModel};
+use ftemu_devices::storage::MemoryStorage;
+use ftemu_devices::{Config, Firmware, Icount, Machine, Output, Ran};
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-const SLICE: u64 = 1 << 26;
+type Failure = Box<dyn std::error::Error>;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [kernel, rest @ ..] = &arguments[..] else { return Err("usage: boot KERNEL [INITRD [COMMAND LINE]]".into()) };
-    let kernel = std::fs::read(kernel)?;
-    let initrd = rest.first().map(std::fs::read).transpose()?;
-    let line = rest.get(1).map_or("console=ttyS0 earlyprintk=ttyS0 panic=-1", String::as_str);
-    let mut machine = Machine::new(&Config::default())?;
-    machine.load_linux(&kernel, initrd.as_deref(), line)?;
+const SLICE: u64 = 1 << 24;
+
+#[derive(Default)]
+struct Arguments {
+    config: Config,
+    firmware: Option<String>,
+    video_bios: Option<String>,
+    images: Vec<Vec<u8>>,
+    plain: Vec<String>,
+    debug: bool,
+    trace: bool,
+    seconds: Option<u64>,
+    picture: Option<String>,
+}
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = Arguments::parse()?;
+    let mut machine = Machine::new(&arguments.config)?;
+    for (drive, image) in (0..).zip(std::mem::take(&mut arguments.images)) {
+        machine.attach(drive, Box::new(MemoryStorage::of(&image)))?;
+    }
+    match (&arguments.firmware, &arguments.plain[..]) {
+        (Some(bios), _) => {
+            let video_bios = arguments.video_bios.as_ref().map(std::fs::read).transpose()?.unwrap_or_default();
+            machine.load_firmware(Firmware { bios: std::fs::read(bios)?, video_bios })?;
+        }
+        (None, [kernel, rest @ ..]) => {
+            let initrd = rest.first().map(std::fs::read).transpose()?;
+            let line = rest.get(1).map_or("console=ttyS0 earlyprintk=ttyS0 panic=-1", String::as_str);
+            machine.load_linux(&std::fs::read(kernel)?, initrd.as_deref(), line)?;
+        }
+        (None, []) => return Err("give a kernel, or --firmware".into()),
+    }
     let start = Instant::now();
+    run(&mut machine, &arguments, start)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let count = machine.count().0;
+    eprintln!("[{count} instructions in {seconds:.1} s, {:.0} MIPS]", count as f64 / seconds / 1e6);
+    if let (Some(path), Some(vga)) = (&arguments.picture, &machine.chips().vga) {
+        let image = vga.render(machine.cpu().memory());
+        let mut file = format!("P6 {} {} 255\n", image.width, image.height).into_bytes();
+        file.extend(image.rgb);
+        std::fs::write(path, file)?;
+    }
+    Ok(())
+}
+
+impl Arguments {
+    fn parse() -> Result<Arguments, Failure> {
+        let mut arguments = Arguments::default();
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} wants a value"));
+            match word.as_str() {
+                "--firmware" => arguments.firmware = Some(value()?),
+                "--video-bios" => {
+                    arguments.video_bios = Some(value()?);
+                    arguments.config.video = true;
+                }
+                "--disk" => arguments.add_drive(DriveKind::Disk, &value()?)?,
+                "--cdrom" => arguments.add_drive(DriveKind::Cdrom, &value()?)?,
+                "--memory" => arguments.config.memory_bytes = value()?.parse::<u64>()? << 20,
+                "--nic" => {
+                    let model = if value()? == "virtio" { NicModel::VirtioNet } else { NicModel::E1000 };
+                    arguments.config.nics.push(NicConfig { model, mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56] });
+                }
+                "--boot" => {
+                    let from = if value()? == "d" { BootFrom::Cdrom } else { BootFrom::Disk };
+                    arguments.config.boot_order.push(from);
+                }
+                "--seconds" => arguments.seconds = Some(value()?.parse()?),
+                "--picture" => arguments.picture = Some(value()?),
+                "--debug" => arguments.debug = true,
+                "--trace" => arguments.trace = true,
+                _ => arguments.plain.push(word),
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn add_drive(&mut self, kind: DriveKind, path: &str) -> Result<(), Failure> {
+        let mut image = std::fs::read(path)?;
+        image.resize(image.len().next_multiple_of(2048), 0);
+        let place = self.config.drives.len() as u8;
+        self.config.drives.push(DriveConfig {
+            attachment: Attachment::Ide { channel: place / 2, unit: place % 2 },
+            kind,
+            sectors: image.len() as u64 / 512,
+            serial: format!("FT{place:05}"),
+            read_only: kind == DriveKind::Cdrom,
+        });
+        self.images.push(image);
+        Ok(())
+    }
+}
+
+fn run(machine: &mut Machine, arguments: &Arguments, start: Instant) -> Result<(), Failure> {
+    let mut last = Instant::now();
     loop {
         let ran = machine.run(Icount(machine.count().0 + SLICE));
         for emitted in machine.drain() {
             match emitted.output {
                 Output::Serial { port: 0, bytes } => std::io::stdout().write_all(&bytes)?,
-                Output::Serial { .. } => {}
+                Output::Serial { .. } | Output::Frame { .. } => {}
                 other => eprintln!("[{other:?} at {}]", emitted.count.0),
             }
         }
         std::io::stdout().flush()?;
+        if arguments.debug {
+            let said: Vec<u8> = machine.take_debug();
+            std::io::stderr().write_all(&said)?;
+        }
+        if arguments.seconds.is_some_and(|limit| start.elapsed().as_secs() >= limit) {
+            return Ok(());
+        }
+        if arguments.trace && last.elapsed() > Duration::from_secs(1) {
+            last = Instant::now();
+            let state = machine.cpu().state();
+            let (count, now_ms) = (machine.count().0 >> 20, machine.now_ns() / 1_000_000);
+            let (cs, rip) = (state.segments[1].selector, state.rip);
+            eprintln!("[{count} Mi instructions, {now_ms} ms, {cs:04x}:{rip:x}, cr0 {:x}]", state.cr0);
+        }
         match ran {
             Ran::Idle { deadline_ns: Some(_) } => machine.skip_idle(),
-            Ran::Idle { deadline_ns: None } | Ran::PoweredOff => break,
-            Ran::Count if std::env::var_os("BOOT_TRACE").is_some() => eprintln!(
-                "[{} M instructions, {:?}, rip {:#x}]",
-                machine.count().0 >> 20,
-                start.elapsed(),
-                machine.cpu().state().rip
-            ),
+            Ran::Idle { deadline_ns: None } | Ran::PoweredOff => return Ok(()),
             Ran::DriveFault { drive, .. } => return Err(format!("drive {drive} cannot be served").into()),
             Ran::Count | Ran::Output => {}
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
-    eprintln!(
-        "[{} instructions in {seconds:.1} s, {:.0} MIPS]",
-        machine.count().0,
-        machine.count().0 as f64 / seconds / 1e6
-    );
-    Ok(())
 }

@@ -1,50 +1,166 @@
-//! The ACPI tables: what the operating system is told about the board (ACPI 6.5 chapter 5). They lie in the BIOS area,
-//! where RAM shadows a ROM that is not there.
+//! The ACPI tables: what the operating system is told about the board (ACPI 6.5 chapter 5).
+//!
+//! They are made once as a block of bytes with the places in it that hold addresses and checksums. For a kernel that is
+//! booted directly they are placed in the BIOS area here; firmware places them itself, by a script (`loader`).
 
-use crate::{io_apic, local_apic, map, power, rtc};
-use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package, Path,
-    ResourceTemplate, Scope,
-};
+mod dsdt;
+mod loader;
+
+use crate::{hpet, io_apic, local_apic, map, power, rtc};
 use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};
 use acpi_tables::gas::{AccessSize, AddressSpace as Space, GAS};
-use acpi_tables::{Aml, facs::FACS, rsdp::Rsdp, sdt::Sdt, xsdt::XSDT};
+use acpi_tables::{Aml, facs::FACS, sdt::Sdt};
+pub use loader::loader_files;
 
-/// Where the RSDP is; the tables follow. Paragraph-aligned, in the area that operating systems scan.
+/// Where the RSDP is after a direct boot; the tables follow. Paragraph-aligned, in the area that operating systems scan.
 pub const RSDP_ADDRESS: u64 = 0xf_0000;
 const OEM: [u8; 6] = *b"FTEMU ";
 const TABLE: [u8; 8] = *b"FTEMUPC ";
 const REVISION: u32 = 1;
-/// FADT boot architecture flags: legacy devices on the board, no VGA. No 8042 bit: nothing is plugged into it.
-const BOOT_FLAGS: u16 = 1 << 0 | 1 << 2;
+/// FADT boot architecture flags: legacy devices on the board, an 8042.
+const BOOT_FLAGS: u16 = 1 << 0 | 1 << 1;
+/// And: no VGA.
+const NO_VGA: u16 = 1 << 2;
 /// MADT flag: a pair of 8259s is there too.
 const PCAT_COMPAT: u32 = 1;
 /// MADT interrupt flags: active high, level-triggered.
 const ACTIVE_HIGH_LEVEL: u16 = 0xd;
+/// The tables begin at multiples of this: the FACS wants it.
+const ALIGNMENT: usize = 64;
 
-/// All tables with their guest-physical addresses.
-pub fn tables() -> Vec<(u64, Vec<u8>)> {
-    let mut next = RSDP_ADDRESS + 64;
-    let mut placed = Vec::new();
-    let mut place = |bytes: Vec<u8>| {
-        let address = next;
-        next = (next + bytes.len() as u64).next_multiple_of(64);
-        placed.push((address, bytes));
-        address
-    };
-    let facs = place(bytes(&FACS::new()));
-    let dsdt = place(bytes(&dsdt()));
-    let fadt = place(bytes(&fadt(facs as u32, dsdt as u32)));
-    let madt = place(bytes(&madt()));
-    let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
-    xsdt.add_entry(fadt);
-    xsdt.add_entry(madt);
-    let xsdt = place(bytes(&xsdt));
-    placed.push((RSDP_ADDRESS, bytes(&Rsdp::new(OEM, xsdt))));
-    placed
+/// What of a machine the tables depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Bytes of RAM below 4 GiB.
+    pub low_bytes: u64,
+    /// Whether there is a VGA.
+    pub video: bool,
 }
 
-fn bytes(table: &dyn Aml) -> Vec<u8> {
+/// A place in the tables that holds the address of another one: relative to the block's first byte until it is placed.
+#[derive(Clone, Copy, Debug)]
+struct Pointer {
+    at: usize,
+    bytes: usize,
+}
+
+/// All tables but the RSDP, as if they lay at address 0.
+#[derive(Debug, Default)]
+struct Tables {
+    bytes: Vec<u8>,
+    pointers: Vec<Pointer>,
+    /// First byte and length of each table with a checksum.
+    sums: Vec<(usize, usize)>,
+    rsdt: usize,
+    xsdt: usize,
+}
+
+/// Offset of the checksum in a table, and in the RSDP of that of its first part and of the whole.
+const CHECKSUM: usize = 9;
+const RSDP_CHECKSUM: usize = 8;
+const RSDP_FIRST_PART: usize = 20;
+const RSDP_WHOLE_CHECKSUM: usize = 32;
+const RSDP_BYTES: usize = 36;
+/// Offsets of RSDT and XSDT address in the RSDP; of FACS and DSDT address in the FADT, the latter in two widths.
+const RSDP_RSDT: usize = 16;
+const RSDP_XSDT: usize = 24;
+const FADT_FACS: usize = 36;
+const FADT_DSDT: usize = 40;
+const FADT_X_DSDT: usize = 140;
+const HEADER_BYTES: usize = 36;
+
+impl Tables {
+    fn new(described: &Described) -> Tables {
+        let mut tables = Tables::default();
+        let facs = tables.add(encoded(&FACS::new()));
+        let dsdt = tables.add_summed(encoded(&dsdt::dsdt(described)));
+        let fadt = tables.add_summed(encoded(&fadt(described.video)));
+        tables.point(fadt + FADT_FACS, 4, facs);
+        tables.point(fadt + FADT_DSDT, 4, dsdt);
+        tables.point(fadt + FADT_X_DSDT, 8, dsdt);
+        let listed = [fadt, tables.add_summed(encoded(&madt())), tables.add_summed(encoded(&hpet_table()))];
+        tables.rsdt = tables.add_list(*b"RSDT", 4, &listed);
+        tables.xsdt = tables.add_list(*b"XSDT", 8, &listed);
+        tables.fix_sums();
+        tables
+    }
+
+    fn add(&mut self, table: Vec<u8>) -> usize {
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
+        let at = self.bytes.len();
+        self.bytes.extend(table);
+        at
+    }
+
+    fn add_summed(&mut self, table: Vec<u8>) -> usize {
+        let length = table.len();
+        let at = self.add(table);
+        self.sums.push((at, length));
+        at
+    }
+
+    /// The RSDT or the XSDT: a header and addresses of so many bytes.
+    fn add_list(&mut self, signature: [u8; 4], width: usize, listed: &[usize]) -> usize {
+        let length = HEADER_BYTES + width * listed.len();
+        let at = self.add_summed(encoded(&Sdt::new(signature, length as u32, 1, OEM, TABLE, REVISION)));
+        for (index, table) in listed.iter().enumerate() {
+            self.point(at + HEADER_BYTES + width * index, width, *table);
+        }
+        at
+    }
+
+    fn point(&mut self, at: usize, bytes: usize, target: usize) {
+        self.pointers.push(Pointer { at, bytes });
+        self.bytes[at..at + bytes].copy_from_slice(&target.to_le_bytes()[..bytes]);
+    }
+
+    fn fix_sums(&mut self) {
+        for (at, length) in &self.sums {
+            fix_sum(&mut self.bytes[*at..at + length], CHECKSUM);
+        }
+    }
+
+    /// Adds the address of the block to every pointer.
+    fn place(&mut self, base: u64) {
+        for Pointer { at, bytes } in self.pointers.clone() {
+            let mut value = [0; 8];
+            value[..bytes].copy_from_slice(&self.bytes[at..at + bytes]);
+            let placed = u64::from_le_bytes(value) + base;
+            self.bytes[at..at + bytes].copy_from_slice(&placed.to_le_bytes()[..bytes]);
+        }
+        self.fix_sums();
+    }
+
+    /// The root pointer to tables whose block lies at `base`.
+    fn rsdp(&self, base: u64) -> Vec<u8> {
+        let mut rsdp = vec![0; RSDP_BYTES];
+        rsdp[..8].copy_from_slice(b"RSD PTR ");
+        rsdp[9..15].copy_from_slice(&OEM);
+        rsdp[15] = 2;
+        rsdp[RSDP_RSDT..RSDP_RSDT + 4].copy_from_slice(&((base + self.rsdt as u64) as u32).to_le_bytes());
+        rsdp[20..24].copy_from_slice(&(RSDP_BYTES as u32).to_le_bytes());
+        rsdp[RSDP_XSDT..RSDP_XSDT + 8].copy_from_slice(&(base + self.xsdt as u64).to_le_bytes());
+        fix_sum(&mut rsdp[..RSDP_FIRST_PART], RSDP_CHECKSUM);
+        fix_sum(&mut rsdp, RSDP_WHOLE_CHECKSUM);
+        rsdp
+    }
+}
+
+/// Makes the sum of all bytes 0 by the one at `at`.
+fn fix_sum(bytes: &mut [u8], at: usize) {
+    bytes[at] = 0;
+    bytes[at] = bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
+}
+
+/// All tables with their guest-physical addresses, for a machine without firmware.
+pub fn tables(described: &Described) -> Vec<(u64, Vec<u8>)> {
+    let base = RSDP_ADDRESS + ALIGNMENT as u64;
+    let mut tables = Tables::new(described);
+    tables.place(base);
+    vec![(RSDP_ADDRESS, tables.rsdp(base)), (base, tables.bytes)]
+}
+
+fn encoded(table: &dyn Aml) -> Vec<u8> {
     let mut bytes = Vec::new();
     table.to_aml_bytes(&mut bytes);
     bytes
@@ -54,16 +170,14 @@ fn port(address: u16, bits: u8, access: AccessSize) -> GAS {
     GAS::new(Space::SystemIo, bits, 0, access, u64::from(address))
 }
 
-fn fadt(facs: u32, dsdt: u32) -> impl Aml {
+/// Its pointers are filled in when the tables are placed.
+fn fadt(video: bool) -> impl Aml {
     let mut fadt = FADTBuilder::new(OEM, TABLE, REVISION)
         .preferred_pm_profile(PmProfile::Desktop)
-        .firmware_ctrl_32(facs)
-        .dsdt_32(dsdt)
         .flag(Flags::Wbinvd)
         .flag(Flags::ProcC1)
         .flag(Flags::SlpButton)
         .flag(Flags::ResetRegSup);
-    fadt.x_dsdt = u64::from(dsdt).into();
     fadt.sci_int = u16::from(power::SCI).into();
     fadt.pm1a_evt_blk = u32::from(power::EVENT_PORT).into();
     fadt.x_pm1a_evt_blk = port(power::EVENT_PORT, 32, AccessSize::WordAccess);
@@ -77,7 +191,7 @@ fn fadt(facs: u32, dsdt: u32) -> impl Aml {
     fadt.p_lvl2_lat = 0x0fff.into(); // over 100 us: no C2
     fadt.p_lvl3_lat = 0x0fff.into(); // over 1000 us: no C3
     fadt.century = rtc::CENTURY as u8;
-    fadt.iapc_boot_arch = BOOT_FLAGS.into();
+    fadt.iapc_boot_arch = (BOOT_FLAGS | if video { 0 } else { NO_VGA }).into();
     fadt.reset_reg = port(0xcf9, 8, AccessSize::ByteAccess);
     fadt.reset_value = 6;
     fadt.finalize()
@@ -105,140 +219,17 @@ fn madt() -> Sdt {
     madt
 }
 
-/// A device with a hardware id and its ports and interrupt.
-fn device(name: &str, id: &str, uid: Option<u8>, ports: &[(u16, u8)], irq: Option<u8>) -> Vec<u8> {
-    let ports: Vec<IO> = ports.iter().map(|(first, length)| IO::new(*first, *first, 1, *length)).collect();
-    let irq = irq.map(|irq| Interrupt::new(true, true, false, false, u32::from(irq)));
-    let mut resources: Vec<&dyn Aml> = ports.iter().map(|port| port as &dyn Aml).collect();
-    resources.extend(irq.iter().map(|irq| irq as &dyn Aml));
-    let hid = Name::new(path("_HID"), &EISAName::new(id));
-    let uid = uid.map(|uid| Name::new(path("_UID"), &uid));
-    let crs = Name::new(path("_CRS"), &ResourceTemplate::new(resources));
-    let mut children: Vec<&dyn Aml> = vec![&hid];
-    children.extend(uid.iter().map(|uid| uid as &dyn Aml));
-    children.push(&crs);
-    bytes(&Device::new(path(name), children))
-}
-
-fn path(name: &str) -> Path {
-    Path::new(name)
-}
-
-/// AML that is already encoded.
-struct Encoded(Vec<u8>);
-
-impl Aml for Encoded {
-    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
-        sink.vec(&self.0);
-    }
-}
-
-/// Devices behind the ISA bridge.
-fn isa_devices() -> Encoded {
-    Encoded(
-        [
-            device("PIC_", "PNP0000", None, &[(0x20, 2), (0xa0, 2), (0x4d0, 2)], None),
-            device("TIMR", "PNP0100", None, &[(0x40, 4)], Some(0)),
-            device("RTC_", "PNP0B00", None, &[(0x70, 2)], Some(8)),
-            device("SPKR", "PNP0800", None, &[(0x61, 1)], None),
-            device("COM1", "PNP0501", Some(1), &[(0x3f8, 8)], Some(4)),
-            device("COM2", "PNP0501", Some(2), &[(0x2f8, 8)], Some(3)),
-            // What belongs to the board itself and no driver may claim.
-            device("MBRD", "PNP0C02", None, &[(0x80, 1), (0x92, 1), (power::EVENT_PORT, 12)], None),
-        ]
-        .concat(),
-    )
-}
-
-/// The PCI root: what passes through to its bus is everything below 4 GiB that is not the board's own.
-fn pci_root() -> Encoded {
-    let resources: [&dyn Aml; 6] = [
-        &AddressSpace::new_bus_number(0u16, 0u16),
-        &IO::new(0xcf8, 0xcf8, 1, 8),
-        &AddressSpace::new_io(0u16, 0x0cf7, None),
-        &AddressSpace::new_io(0x0d00u16, 0xffff, None),
-        &AddressSpace::new_memory(AddressSpaceCacheable::Cacheable, true, 0xa_0000u32, 0xb_ffff, None),
-        &AddressSpace::new_memory(AddressSpaceCacheable::NotCacheable, true, 0xc000_0000u32, 0xfebf_ffff, None),
-    ];
-    let hid = Name::new(path("_HID"), &EISAName::new("PNP0A03"));
-    let uid = Name::new(path("_UID"), &0u8);
-    let crs = Name::new(path("_CRS"), &ResourceTemplate::new(resources.to_vec()));
-    let bridge_address = Name::new(path("_ADR"), &0x0001_0000u32);
-    let devices = isa_devices();
-    let bridge = Device::new(path("ISA_"), vec![&bridge_address, &devices]);
-    Encoded(bytes(&Device::new(path("PCI0"), vec![&hid, &uid, &crs, &bridge])))
-}
-
-/// The registers of the APICs, so that nothing else is put there.
-fn apics() -> Encoded {
-    let resources: [&dyn Aml; 2] = [
-        &Memory32Fixed::new(true, io_apic::BASE as u32, 0x1000),
-        &Memory32Fixed::new(true, local_apic::BASE as u32, 0x1000),
-    ];
-    let hid = Name::new(path("_HID"), &EISAName::new("PNP0003"));
-    let crs = Name::new(path("_CRS"), &ResourceTemplate::new(resources.to_vec()));
-    Encoded(bytes(&Device::new(path("APIC"), vec![&hid, &crs])))
-}
-
-fn dsdt() -> Sdt {
-    let processor_id = Name::new(path("_HID"), &"ACPI0007");
-    let processor_uid = Name::new(path("_UID"), &0u8);
-    let processor = Device::new(path("CPU0"), vec![&processor_id, &processor_uid]);
-    let (root, apics) = (pci_root(), apics());
-    let scope = Scope::new(path("_SB_"), vec![&processor, &root, &apics]);
-    let sleep = Name::new(path("_S5_"), &Package::new(vec![&power::S5_TYPE, &power::S5_TYPE, &0u8, &0u8]));
-    let mut table = Sdt::new(*b"DSDT", 36, 2, OEM, TABLE, REVISION);
-    table.append_slice(&bytes(&scope));
-    table.append_slice(&bytes(&sleep));
+/// IA-PC HPET specification 1.0a §3.2.4.
+fn hpet_table() -> Sdt {
+    let mut table = Sdt::new(*b"HPET", HEADER_BYTES as u32, 1, OEM, TABLE, REVISION);
+    table.append_slice(&hpet::BLOCK_ID.to_le_bytes());
+    table.append_slice(&[0, 64, 0, 0]); // memory, 64 bits wide
+    table.append_slice(&hpet::BASE.to_le_bytes());
+    table.append_slice(&[0]); // the first one
+    table.append_slice(&hpet::MINIMUM_TICK.to_le_bytes());
+    table.append_slice(&[0]); // no page protection
     table
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sum(bytes: &[u8]) -> u8 {
-        bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
-    }
-
-    fn find(signature: &[u8]) -> (u64, Vec<u8>) {
-        tables().into_iter().find(|(_, bytes)| bytes.starts_with(signature)).expect("the table is there")
-    }
-
-    #[test]
-    fn every_table_has_its_length_and_checksum_and_fits() {
-        for (address, bytes) in tables() {
-            assert!(address + bytes.len() as u64 <= 0x10_0000);
-            if bytes.starts_with(b"RSD PTR ") {
-                assert_eq!((sum(&bytes[..20]), sum(&bytes)), (0, 0));
-                continue;
-            }
-            assert_eq!(u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize, bytes.len());
-            if bytes.starts_with(b"FACS") {
-                assert_eq!(address % 64, 0);
-            } else {
-                assert_eq!(sum(&bytes), 0, "{:?}", &bytes[..4]);
-            }
-        }
-    }
-
-    #[test]
-    fn tables_point_at_each_other() {
-        let (xsdt, bytes) = find(b"XSDT");
-        let entries: Vec<u64> =
-            bytes[36..].chunks_exact(8).map(|entry| u64::from_le_bytes(entry.try_into().unwrap())).collect();
-        assert_eq!(entries, [find(b"FACP").0, find(b"APIC").0]);
-        let (_, rsdp) = find(b"RSD PTR ");
-        assert_eq!(rsdp[24..32], xsdt.to_le_bytes());
-        let (_, fadt) = find(b"FACP");
-        assert_eq!(fadt[40..44], (find(b"DSDT").0 as u32).to_le_bytes());
-        assert_eq!(fadt[36..40], (find(b"FACS").0 as u32).to_le_bytes());
-    }
-
-    #[test]
-    fn madt_names_the_override_of_irq_0() {
-        let (_, madt) = find(b"APIC");
-        assert!(madt.windows(10).any(|entry| entry == [2, 10, 0, 0, 2, 0, 0, 0, 0, 0]));
-        assert!(madt.windows(10).any(|entry| entry == [2, 10, 0, 9, 9, 0, 0, 0, 0xd, 0]));
-    }
-}
+mod tests;

@@ -4,19 +4,22 @@
 //! depends on how often somebody looked, and nothing else happens between two instructions.
 
 mod lines;
-mod regions;
+pub(crate) mod regions;
 mod slots;
 mod units;
 
+use crate::acpi::Described;
 pub use crate::chips::Chips;
 use crate::config::Config;
 use crate::context::Context;
 use crate::drives::Drives;
+use crate::firmware_config::Items;
 use crate::map::{self, Window};
 use crate::output::{Output, Outputs};
 use ftemu_cpu::{Bus, Icount, Memory};
 pub use regions::Regions;
 use slots::Routes;
+use std::collections::VecDeque;
 
 /// IA32_APIC_BASE and IA32_TSC_DEADLINE.
 const MSR_APIC_BASE: u32 = 0x1b;
@@ -33,16 +36,22 @@ pub struct Board {
     pub regions: Regions,
     /// What has left the machine and was not drained yet.
     pub outputs: Outputs,
+    /// What firmware reads of the configuration: derived from it.
+    items: Items,
+    /// What firmware has said to its debug port lately, for people. No state.
+    pub debug: VecDeque<u8>,
     /// Where the windows of PCI devices are: derived from their configuration spaces.
     routes: Routes,
 }
 
 impl Board {
     /// A board with no output waiting and nothing under way in its drives.
-    pub fn new(config: &Config, chips: Chips, regions: Regions) -> Board {
+    pub fn new(config: &Config, memory: &Memory, chips: Chips, regions: Regions) -> Board {
         let shapes = config.drives.iter().map(|drive| (drive.sectors, drive.read_only));
         let (drives, outputs, routes) = (Drives::new(shapes), Outputs::default(), Routes::default());
-        let mut board = Board { chips, drives, regions, outputs, routes };
+        let described = Described { low_bytes: memory.low_size(), video: config.video };
+        let items = Items::new(&described, memory.size() - memory.low_size());
+        let mut board = Board { chips, drives, regions, outputs, items, debug: VecDeque::new(), routes };
         board.find_routes();
         board
     }
@@ -61,9 +70,9 @@ impl Board {
         let chips = &self.chips;
         let pit_is_seen =
             chips.io_apic.is_unmasked(map::TIMER_PIN) || chips.pic.is_unmasked(0) && chips.local_apic.lint0_is_open();
-        let pit = if pit_is_seen { chips.pit.deadline() } else { None };
-        let keyboard = chips.keyboard_controller.deadline();
-        let fixed = [pit, chips.local_apic.deadline(), chips.rtc.deadline(), chips.power.deadline(), keyboard];
+        let pit = if pit_is_seen && !chips.hpet.replaces_legacy() { chips.pit.deadline() } else { None };
+        let (keyboard, hpet) = (chips.keyboard_controller.deadline(), chips.hpet.deadline());
+        let fixed = [pit, chips.local_apic.deadline(), chips.rtc.deadline(), chips.power.deadline(), keyboard, hpet];
         let slots = self.routes.slots.iter().filter_map(|slot| chips.pci_device(*slot)?.deadline());
         fixed.into_iter().flatten().chain(self.drives.deadline()).chain(slots).min()
     }
@@ -75,6 +84,7 @@ impl Board {
         self.chips.rtc.tick(now_ns);
         self.chips.power.tick(now_ns);
         self.chips.keyboard_controller.tick(now_ns);
+        self.chips.hpet.tick(now_ns);
         for slot in 0..self.routes.slots.len() {
             if let Some((device, mut context)) = self.device(memory, now, self.routes.slots[slot]) {
                 device.tick(&mut context);

@@ -2,28 +2,69 @@
 
 use crate::chips::Chips;
 use crate::config::{Config, MachineError};
+use crate::firmware::Firmware;
 use crate::linux::{self, BootImage};
 use crate::machine::Machine;
 use crate::state::Saved;
+use ftemu_cpu::Memory;
 use std::sync::Arc;
 
 /// Version of the saved form.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// A century of instructions; counts in a checkpoint are below, so that nothing overflows.
 const MAXIMUM_COUNT: u64 = 1 << 62;
 
-/// An image and its hash, so that digests need not read it again.
+/// What a machine starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// A kernel, directly.
+    Linux(BootImage),
+    /// A BIOS.
+    Firmware(Firmware),
+}
+
+impl Saved for Start {
+    fn save(&self, out: &mut Vec<u8>) {
+        match self {
+            Start::Linux(image) => {
+                out.push(0);
+                image.save(out);
+            }
+            Start::Firmware(firmware) => {
+                out.push(1);
+                firmware.save(out);
+            }
+        }
+    }
+    fn load(bytes: &mut &[u8]) -> Option<Self> {
+        match u8::load(bytes)? {
+            0 => Some(Start::Linux(BootImage::load(bytes)?)),
+            1 => Some(Start::Firmware(Firmware::load(bytes)?)),
+            _ => None,
+        }
+    }
+}
+
+/// What a machine starts with and its hash, so that digests need not read it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Boot {
-    pub(crate) image: BootImage,
+    pub(crate) start: Start,
     hash: [u8; 32],
 }
 
 impl Boot {
-    pub(crate) fn new(image: BootImage) -> Boot {
+    pub(crate) fn new(start: Start) -> Boot {
         let mut bytes = Vec::new();
-        image.save(&mut bytes);
-        Boot { hash: *blake3::hash(&bytes).as_bytes(), image }
+        start.save(&mut bytes);
+        Boot { hash: *blake3::hash(&bytes).as_bytes(), start }
+    }
+
+    /// Whether the machine that it belongs to could be started with it.
+    fn fits(&self, memory: &Memory) -> bool {
+        match &self.start {
+            Start::Linux(image) => linux::check(memory, image).is_ok(),
+            Start::Firmware(firmware) => firmware.check().is_ok(),
+        }
     }
 }
 
@@ -60,7 +101,7 @@ impl Machine {
         self.config.save(out);
         self.boot.is_some().save(out);
         if let Some(boot) = &self.boot {
-            boot.image.save(out);
+            boot.start.save(out);
         }
     }
 
@@ -79,7 +120,8 @@ impl Machine {
         if shape(&config) != shape(&self.config) {
             return Err(MachineError::OtherDevices);
         }
-        if boot.as_ref().is_some_and(|image| linux::check(self.cpu.memory(), image).is_err()) {
+        let boot = boot.map(Boot::new);
+        if boot.as_ref().is_some_and(|boot| !boot.fits(self.cpu.memory())) {
             return Err(MachineError::Malformed);
         }
         if !self.cpu.load(&mut bytes) || self.cpu.count().0 > MAXIMUM_COUNT {
@@ -92,7 +134,7 @@ impl Machine {
         self.board.outputs.drain();
         self.board.replace_chips(self.cpu.memory_mut(), chips);
         self.config = config;
-        self.boot = boot.map(|image| Arc::new(Boot::new(image)));
+        self.boot = boot.map(Arc::new);
         Ok(())
     }
 
@@ -130,7 +172,7 @@ impl Machine {
     }
 }
 
-fn load_head(bytes: &mut &[u8]) -> Option<(Config, Option<BootImage>)> {
+fn load_head(bytes: &mut &[u8]) -> Option<(Config, Option<Start>)> {
     if u32::load(bytes)? != FORMAT {
         return None;
     }

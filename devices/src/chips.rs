@@ -3,6 +3,9 @@
 use crate::board::Regions;
 use crate::clock::Clock;
 use crate::config::{Attachment, Config};
+use crate::firmware;
+use crate::firmware_config::FirmwareConfig;
+use crate::hpet::Hpet;
 use crate::ide::Ide;
 use crate::io_apic::IoApic;
 use crate::keyboard_controller::KeyboardController;
@@ -40,6 +43,12 @@ pub struct Chips {
     pub power: Power,
     /// 8042.
     pub keyboard_controller: KeyboardController,
+    /// Event timer.
+    pub hpet: Hpet,
+    /// Firmware's configuration device.
+    pub firmware_config: FirmwareConfig,
+    /// Ports B2h and B3h.
+    pub management_mode: [u8; 2],
     /// PCI configuration ports.
     pub pci: Pci,
     /// i440FX.
@@ -77,6 +86,9 @@ saved!(Chips {
     serial,
     power,
     keyboard_controller,
+    hpet,
+    firmware_config,
+    management_mode,
     pci,
     host_bridge,
     isa_bridge,
@@ -100,7 +112,8 @@ impl Chips {
     }
 
     /// Chips after power-on.
-    pub fn new(config: &Config, regions: &Regions, clock: Clock, rtc: Rtc) -> Chips {
+    pub fn new(config: &Config, regions: &Regions, clock: Clock, mut rtc: Rtc) -> Chips {
+        firmware::describe(&mut rtc, config);
         let mut chips = Chips {
             clock,
             pic: Pic::default(),
@@ -111,6 +124,9 @@ impl Chips {
             serial: Default::default(),
             power: Power::default(),
             keyboard_controller: KeyboardController::default(),
+            hpet: Hpet::default(),
+            firmware_config: FirmwareConfig::default(),
+            management_mode: [0; 2],
             pci: Pci::default(),
             host_bridge: bridge::host_bridge(),
             isa_bridge: bridge::isa_bridge(),

@@ -198,11 +198,11 @@ pub fn check(memory: &Memory, image: &BootImage) -> Result<(), LoadError> {
 }
 
 /// Checks the image against `memory` and puts it there with everything the protocol wants; `seed` is the kernel's
-/// first entropy. The CPU then stands at the kernel's entry point.
+/// first entropy, `video` whether the board has a VGA. The CPU then stands at the kernel's entry point.
 ///
 /// # Errors
 /// [`LoadError`]; nothing has been changed then.
-pub fn load(cpu: &mut Cpu, image: &BootImage, seed: &[u8; 32]) -> Result<(), LoadError> {
+pub fn load(cpu: &mut Cpu, image: &BootImage, seed: &[u8; 32], video: bool) -> Result<(), LoadError> {
     let header = Header::parse(&image.kernel)?;
     header.check_command_line(&image.command_line)?;
     let initrd = image.initrd.as_deref().unwrap_or_default();
@@ -220,7 +220,7 @@ pub fn load(cpu: &mut Cpu, image: &BootImage, seed: &[u8; 32]) -> Result<(), Loa
     };
     let page = boot_params::zero_page(memory, header.bytes, &placement);
     memory.store(ZERO_PAGE, &page);
-    store_firmware(memory);
+    store_firmware(memory, video);
     store_tables(memory, header.long);
     *cpu.state_mut() =
         if header.long { entry_state(header.load_address + ENTRY_64) } else { entry_state_32(header.load_address) };
@@ -237,8 +237,9 @@ fn store_seed(memory: &mut Memory, seed: &[u8; 32]) {
 }
 
 /// The ACPI tables, and the words of the BIOS data area that kernels still look at.
-fn store_firmware(memory: &mut Memory) {
-    for (address, bytes) in acpi::tables() {
+fn store_firmware(memory: &mut Memory, video: bool) {
+    let described = acpi::Described { low_bytes: memory.low_size(), video };
+    for (address, bytes) in acpi::tables(&described) {
         memory.store(address, &bytes);
     }
     memory.store(BIOS_DATA, &0x3f8_u16.to_le_bytes());

@@ -4,7 +4,7 @@
 //! the count reached, and no interrupt has been delivered at that count. So it does not matter how a run was sliced.
 
 use crate::board::{Board, Regions};
-use crate::checkpoint::Boot;
+use crate::checkpoint::{Boot, Start};
 use crate::chips::Chips;
 use crate::clock::Clock;
 use crate::config;
@@ -78,11 +78,12 @@ impl Machine {
         let regions = Regions::add(config, &mut memory)?;
         let pages = memory.pages();
         let chips = Chips::new(config, &regions, Clock::new(config.rate), Rtc::new(config.epoch_seconds));
+        let board = Board::new(config, &memory, chips, regions);
         Ok(Machine {
             config: config.clone(),
             boot: None,
             cpu: Cpu::new(memory)?,
-            board: Board::new(config, chips, regions),
+            board,
             off: false,
             ram: RamDigest::new(pages),
             stale: vec![false; pages],
@@ -102,8 +103,9 @@ impl Machine {
             command_line: command_line.to_owned(),
         };
         let seed = self.boot_seed();
-        linux::load(&mut self.cpu, &image, &seed)?;
-        self.boot = Some(Arc::new(Boot::new(image)));
+        linux::load(&mut self.cpu, &image, &seed, self.config.video)?;
+        self.boot = Some(Arc::new(Boot::new(Start::Linux(image))));
+        self.board.chips.ide.enable();
         Ok(())
     }
 
@@ -288,9 +290,16 @@ impl Machine {
         }
         *self.cpu.state_mut() = ftemu_cpu::State { halted: true, ..Default::default() };
         self.cpu.forget_derived();
-        if let Some(boot) = self.boot.clone() {
-            let seed = self.boot_seed();
-            linux::load(&mut self.cpu, &boot.image, &seed).expect("the image was loaded before");
+        match self.boot.clone().as_deref() {
+            Some(Boot { start: Start::Linux(image), .. }) => {
+                let seed = self.boot_seed();
+                linux::load(&mut self.cpu, image, &seed, self.config.video).expect("the image was loaded before");
+                self.board.chips.ide.enable();
+            }
+            Some(Boot { start: Start::Firmware(firmware), .. }) => {
+                firmware.start(&mut self.cpu, &self.board.regions, &self.board.chips);
+            }
+            None => {}
         }
     }
 

@@ -25,6 +25,12 @@ pub enum Unit {
     Pci,
     /// The data register of PCI configuration mechanism #1.
     PciConfiguration,
+    /// What firmware is told of the machine.
+    FirmwareConfig,
+    /// Where firmware says what it does.
+    DebugPort,
+    /// System management control and status: two bytes, and no such mode.
+    ManagementMode,
     /// The two channels of the PIIX3's IDE function.
     Ide,
     /// The VGA's ports.
@@ -46,6 +52,7 @@ pub const PORTS: &[(u16, u16, u8, Unit)] = &[
     (0x0080, 0x0080, 1, Unit::Diagnostic),
     (0x0092, 0x0092, 1, Unit::PortA),
     (0x00a0, 0x00a1, 1, Unit::Pic),
+    (0x00b2, 0x00b3, 1, Unit::ManagementMode),
     (0x0170, 0x0177, 4, Unit::Ide),
     (0x01ce, 0x01d0, 2, Unit::Display),
     (0x01f0, 0x01f7, 4, Unit::Ide),
@@ -58,7 +65,11 @@ pub const PORTS: &[(u16, u16, u8, Unit)] = &[
     (0x03da, 0x03da, 1, Unit::Vga),
     (0x03f6, 0x03f6, 1, Unit::Ide),
     (0x03f8, 0x03ff, 1, Unit::Com1),
+    (0x0402, 0x0402, 1, Unit::DebugPort),
     (0x04d0, 0x04d1, 1, Unit::Pic),
+    (0x0510, 0x0510, 2, Unit::FirmwareConfig),
+    (0x0511, 0x0511, 1, Unit::FirmwareConfig),
+    (0x0514, 0x051b, 4, Unit::FirmwareConfig),
     (0x0600, 0x0605, 4, Unit::Power),
     (0x0608, 0x060b, 4, Unit::Power),
     (0x0cf8, 0x0cfb, 4, Unit::Pci),
@@ -106,6 +117,8 @@ pub enum Window {
     IoApic,
     /// Local APIC.
     LocalApic,
+    /// Event timer.
+    Hpet,
     /// The VGA's window.
     Video,
     /// A PCI device whose window is here, or nobody: reads all ones, writes vanish.
@@ -116,6 +129,7 @@ pub enum Window {
 pub const MEMORY: &[(u64, u64, Window)] = &[
     (0xa_0000, 0xb_ffff, Window::Video),
     (crate::io_apic::BASE, crate::io_apic::BASE + 0xfff, Window::IoApic),
+    (crate::hpet::BASE, crate::hpet::BASE + crate::hpet::BYTES - 1, Window::Hpet),
     (crate::local_apic::BASE, crate::local_apic::BASE + 0xfff, Window::LocalApic),
 ];
 

@@ -46,9 +46,14 @@ impl Rtc {
         let mut cells = [0; 128];
         cells[REGISTER_A] = 0x26;
         cells[REGISTER_B] = 0x02;
-        cells[0x15] = (640_u16 & 0xff) as u8; // base memory in KiB
-        cells[0x16] = (640_u16 >> 8) as u8;
         Rtc { index: 0, cells, offset_ns: i128::from(epoch_seconds) * SECOND_NS, seen_ns: 0 }
+    }
+
+    /// Writes a byte of CMOS RAM as the one who built the machine: no register, no byte of the time.
+    pub fn set_ram(&mut self, index: u8, value: u8) {
+        if let Some(cell) = self.cells.get_mut(usize::from(index)).filter(|_| usize::from(index) > REGISTER_D) {
+            *cell = value;
+        }
     }
 
     /// Reads 70h or 71h.

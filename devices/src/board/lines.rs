@@ -4,6 +4,7 @@
 //! interrupt lines join them where the PIIX3's PIRQ registers say. Lines that share an interrupt are ored.
 
 use super::Board;
+use crate::hpet::Line;
 use crate::io_apic;
 use crate::map;
 use crate::pci::bridge;
@@ -14,20 +15,46 @@ const ISA: std::ops::Range<u8> = 1..16;
 impl Board {
     pub(super) fn settle_timer(&mut self, now_ns: u64) {
         let timer = self.chips.pit.line(now_ns);
-        if timer.rose && timer.high {
-            self.set_interrupt(0, false);
+        if !self.chips.hpet.replaces_legacy() {
+            self.carry_edge(0, timer.high, timer.rose);
         }
-        self.set_interrupt(0, timer.high);
         self.chips.local_apic.set_lint0(self.chips.pic.interrupt());
+    }
+
+    /// A line that may have fallen and risen again since it was last looked at.
+    fn carry_edge(&mut self, irq: u8, high: bool, rose: bool) {
+        if rose && high {
+            self.set_interrupt(irq, false);
+        }
+        self.set_interrupt(irq, high);
+    }
+
+    /// Lines of the event timer: those of legacy replacement are ISA interrupts 0 and 8, the others pins of their own.
+    fn settle_event_timer(&mut self) {
+        for index in 0..3 {
+            match self.chips.hpet.take_line(index) {
+                Some(Line { pin: map::TIMER_PIN, high, rose }) => self.carry_edge(0, high, rose),
+                Some(Line { pin: map::RTC_IRQ, high, rose }) => self.carry_edge(map::RTC_IRQ, high, rose),
+                Some(Line { pin, high, rose }) => {
+                    if rose {
+                        self.chips.io_apic.set_line(pin, false);
+                    }
+                    self.chips.io_apic.set_line(pin, high);
+                }
+                None => {}
+            }
+        }
     }
 
     /// Carries every line to where it is wired, and messages from the I/O to the local APIC.
     pub fn settle(&mut self, now_ns: u64) {
         self.settle_timer(now_ns);
         let lines = self.isa_lines() | self.pci_lines();
-        for irq in ISA {
+        let replaced = self.chips.hpet.replaces_legacy();
+        for irq in ISA.filter(|irq| *irq != map::TIMER_PIN && !(replaced && *irq == map::RTC_IRQ)) {
             self.set_interrupt(irq, lines >> irq & 1 != 0);
         }
+        self.settle_event_timer();
         self.send_messages();
         let chips = &mut self.chips;
         chips.local_apic.set_lint0(chips.pic.interrupt());

@@ -20,7 +20,7 @@ fn config() -> Config {
 fn board_with(memory: &mut Memory) -> Board {
     let regions = Regions::add(&config(), memory).expect("regions");
     let chips = Chips::new(&config(), &regions, Clock::new(crate::clock::RATE_ONE), Rtc::new(0));
-    Board::new(&config(), chips, regions)
+    Board::new(&config(), memory, chips, regions)
 }
 
 fn board() -> Board {

@@ -2,8 +2,14 @@
 
 use super::Board;
 use crate::context::Context;
+use crate::hpet;
 use crate::map::{self, Unit, Window};
 use ftemu_cpu::{Icount, Memory};
+
+/// What the debug port reads where it is there.
+const DEBUG_PORT_PRESENT: u8 = 0xe9;
+/// Bytes of it that are kept.
+const DEBUG_BYTES: usize = 64 << 10;
 
 impl Board {
     /// Whether an access is taken as one. Otherwise it is split into bytes: accesses wider than the unit takes, and
@@ -32,6 +38,9 @@ impl Board {
             Unit::Power => return chips.power.read(now_ns, port, size),
             Unit::Pci => return chips.pci.read(port, size),
             Unit::PciConfiguration => return self.read_configuration(memory, now, port, size),
+            Unit::FirmwareConfig => return chips.firmware_config.read(&self.items, port, size),
+            Unit::DebugPort => DEBUG_PORT_PRESENT,
+            Unit::ManagementMode => chips.management_mode[usize::from(port & 1)],
             Unit::Ide => {
                 let (drives, outputs) = (&mut self.drives, &mut self.outputs);
                 return chips.ide.port_read(&mut Context { now, now_ns, memory, drives, outputs }, port, size);
@@ -61,6 +70,14 @@ impl Board {
             Unit::Com2 => self.write_serial(now, 1, port, byte),
             Unit::Power => chips.power.write(now_ns, port, size, value),
             Unit::Pci => chips.pci.write(port, size, value),
+            Unit::FirmwareConfig => chips.firmware_config.write(&self.items, memory, port, size, value),
+            Unit::DebugPort => {
+                if self.debug.len() == DEBUG_BYTES {
+                    self.debug.pop_front();
+                }
+                self.debug.push_back(byte);
+            }
+            Unit::ManagementMode => chips.management_mode[usize::from(port & 1)] = byte,
             Unit::Ide => {
                 let (drives, outputs) = (&mut self.drives, &mut self.outputs);
                 chips.ide.port_write(&mut Context { now, now_ns, memory, drives, outputs }, port, size, value);
@@ -85,6 +102,10 @@ impl Board {
     pub(super) fn read_window(&mut self, memory: &mut Memory, now: Icount, address: u64, size: u8) -> u64 {
         match (map::window(address).0, &mut self.chips.vga) {
             (Window::Video, Some(vga)) => vga.window_read(memory, address, size),
+            (Window::Hpet, _) => {
+                let now_ns = self.chips.clock.now_ns(now);
+                self.chips.hpet.read(now_ns, address - hpet::BASE, size)
+            }
             _ => self.read_pci_memory(memory, now, address, size),
         }
     }
@@ -93,6 +114,10 @@ impl Board {
     pub(super) fn write_window(&mut self, memory: &mut Memory, now: Icount, address: u64, size: u8, value: u64) {
         match (map::window(address).0, &mut self.chips.vga) {
             (Window::Video, Some(vga)) => vga.window_write(memory, address, size, value),
+            (Window::Hpet, _) => {
+                let now_ns = self.chips.clock.now_ns(now);
+                self.chips.hpet.write(now_ns, address - hpet::BASE, size, value);
+            }
             _ => self.write_pci_memory(memory, now, address, size, value),
         }
     }

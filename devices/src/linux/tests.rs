@@ -31,7 +31,7 @@ fn cpu(mebibytes: u64) -> Cpu {
 }
 
 fn error(cpu: &mut Cpu, image: &BootImage) -> LoadError {
-    load(cpu, image, &[0; 32]).unwrap_err()
+    load(cpu, image, &[0; 32], false).unwrap_err()
 }
 
 fn dword(cpu: &Cpu, address: u64) -> u32 {
@@ -44,7 +44,7 @@ fn dword(cpu: &Cpu, address: u64) -> u32 {
 fn places_everything_where_the_zero_page_says() {
     let mut cpu = cpu(32);
     let kernel = bzimage(&[0x90; 0x300]);
-    load(&mut cpu, &image(kernel, Some(vec![7; 5000]), "console=ttyS0"), &[1; 32]).unwrap();
+    load(&mut cpu, &image(kernel, Some(vec![7; 5000]), "console=ttyS0"), &[1; 32], false).unwrap();
     assert_eq!(cpu.state().rip, 0x100_0200);
     assert_eq!(cpu.state().gpr[gpr::RSI], ZERO_PAGE);
     assert_eq!(dword(&cpu, 0x100_0200), 0x9090_9090);
@@ -88,7 +88,7 @@ fn every_byte_of_the_header_may_be_anything() {
         for byte in [0, 1, 0x7f, 0x80, 0xff] {
             let mut file = file.clone();
             file[offset] = byte;
-            drop(load(&mut cpu, &image(file, Some(vec![0; 10]), ""), &[0; 32]));
+            drop(load(&mut cpu, &image(file, Some(vec![0; 10]), ""), &[0; 32], false));
         }
     }
 }
@@ -98,7 +98,7 @@ fn a_kernel_without_64_bit_entry_starts_in_32_bits() {
     let mut cpu = cpu(32);
     let mut file = bzimage(&[0; 0x300]);
     file[0x236] = 0;
-    load(&mut cpu, &image(file, None, ""), &[0; 32]).expect("a kernel");
+    load(&mut cpu, &image(file, None, ""), &[0; 32], false).expect("a kernel");
     let state = cpu.state();
     assert_eq!((state.cr0 & control::CR0_PG, state.efer, state.code_bits()), (0, 0, 32));
     assert_eq!(state.gpr[gpr::RSI], ZERO_PAGE);
@@ -131,7 +131,7 @@ fn too_little_memory_says_how_much_would_do() {
     let large = error(&mut cpu(32), &image(file.clone(), Some(vec![0; 20 << 20]), ""));
     assert!(matches!(large, LoadError::InitrdTooLarge { .. }), "{large}");
     assert!(large.to_string().contains("37 MiB would do"), "{large}");
-    load(&mut cpu(37), &image(file.clone(), Some(vec![0; 20 << 20]), ""), &[0; 32]).unwrap();
+    load(&mut cpu(37), &image(file.clone(), Some(vec![0; 20 << 20]), ""), &[0; 32], false).unwrap();
     let mut file = file;
     file[0x22c..0x230].copy_from_slice(&0x17f_ffff_u32.to_le_bytes());
     let far = error(&mut cpu(64), &image(file, Some(vec![0; 20 << 20]), ""));
