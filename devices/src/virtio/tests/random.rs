@@ -24,7 +24,7 @@ fn step<D: DeviceType>(bench: &mut Bench<D>, random: &mut Random) {
         1 => bench.write(0, random.below(0x40), size, random.step(40)),
         2 => bench.write(4, random.below(0x38), size, random.step(40)),
         3 => bench.write(4, random.step(15), size, random.next()),
-        4 if random.below(20) == 0 => bench.start(VERSION_1 | random.below(4) << 28),
+        4 if random.below(20) == 0 || bench.device.rings.broken => bench.start(VERSION_1 | random.below(4) << 28),
         5 => {
             let (register, value) = (random.next() as u8, random.step(32) as u32);
             let size = 1 << random.below(3);
