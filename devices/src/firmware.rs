@@ -222,7 +222,7 @@ mod tests {
             serial: String::new(),
             read_only: false,
         };
-        let drives = vec![drive(0, 1 << 20), drive(1, 1 << 24)];
+        let drives = vec![drive(0, 1 << 19), drive(1, 1 << 24)];
         let mut rtc = described(&Config { drives, boot_order: vec![BootFrom::Cdrom], ..Config::default() });
         assert_eq!((cell(&mut rtc, 0x3d), cell(&mut rtc, 0x38)), (0x23, 0x41));
         assert_eq!(cell(&mut rtc, 0x39), 0b0100_0000);

@@ -152,6 +152,7 @@ mod tests {
         assert_eq!(unit(0x3fd), (Unit::Com1, 1));
         assert_eq!(unit(0x3e8), (Unit::Open, 1));
         assert_eq!(window(0xfee0_00b0), (Window::LocalApic, 0xb0));
-        assert_eq!(window(0xb_8000), (Window::Open, 0));
+        assert_eq!(window(0xb_8000), (Window::Video, 0x1_8000));
+        assert_eq!(window(0xfed1_0000), (Window::Open, 0));
     }
 }

@@ -128,7 +128,7 @@ fn ports_and_memory_that_nobody_owns_read_all_ones() {
     assert_eq!(board.port_read(&mut memory(), AT_ZERO, 0x1f0, 2), 0xffff);
     assert_eq!(board.port_read(&mut memory(), AT_ZERO, 0xffff, 4), u32::MAX);
     assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xb_8000, 8), u64::MAX);
-    assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xfed0_0000, 4), 0xffff_ffff);
+    assert_eq!(board.mmio_read(&mut memory(), AT_ZERO, 0xfed1_0000, 4), 0xffff_ffff);
     assert_eq!(board.msr_read(AT_ZERO, 0x800), None);
 }
 
