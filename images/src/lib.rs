@@ -4,10 +4,12 @@
 //! The demonstration's guests print numbered lines, each carrying a hash chained over real computation; [`chain`] redoes
 //! that computation on the host, so that a lost, repeated or altered line is noticed without trusting the guest.
 
+pub mod build;
 pub mod catalogue;
 pub mod chain;
 pub mod debian;
 pub mod disk;
+pub mod import;
 pub mod initramfs;
 pub mod qcow2;
 pub mod tiny;

@@ -4,7 +4,9 @@
 //! `imago` crate's; what is added here are locks, checks before anything is touched, overlays that vanish, and errors that
 //! say what to do. Nothing of a guest's can get past the disk's end, and nothing in an image's tables past its file's end.
 
+mod create;
 mod error;
+mod fault;
 mod format;
 mod lock;
 mod open;
@@ -16,8 +18,11 @@ use std::path::{Path, PathBuf};
 
 use imago::FormatAccess;
 
+pub use create::create;
 pub use error::ImageError;
+pub(crate) use fault::{Fault, damaged, unsupported};
 pub use format::Format;
+pub(crate) use open::lock_shared;
 
 /// How to open an image.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +136,14 @@ impl Disk {
             count -= step;
         }
         Ok(())
+    }
+
+    /// How many bytes from here on are known to be zero without a look at them: holes.
+    pub(crate) fn zeroes(&self, offset: u64) -> u64 {
+        match self.access.get_mapping(offset, self.bytes.saturating_sub(offset)) {
+            Ok((imago::Mapping::Zero { .. }, count)) => count,
+            _ => 0,
+        }
     }
 
     fn check_range(&self, offset: u64, count: u64) -> Result<(), ImageError> {

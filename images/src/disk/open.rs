@@ -29,6 +29,11 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Disk, ImageError> {
     if options.snapshot { overlay::over(disk, options) } else { Ok(disk) }
 }
 
+/// Locks a file against writers while this one reads.
+pub(crate) fn lock_shared(file: &File, path: &Path) -> Result<(), ImageError> {
+    lock::lock(file, false).map_err(|what| ImageError::InUse { path: path.to_owned(), what })
+}
+
 fn check_size(path: &Path, bytes: u64) -> Result<(), ImageError> {
     if bytes == 0 {
         return Err(ImageError::Empty { path: path.to_owned() });
@@ -81,9 +86,9 @@ impl Opened {
 
     fn qcow2(self, depth: usize) -> Result<FormatAccess<Storage>, ImageError> {
         let Self { file, path, length, writable, .. } = self;
-        let header = Header::read(&file, length).map_err(|fault| fault.of(&path))?;
-        header.check_runs(writable).map_err(|fault| fault.of(&path))?;
-        tables::check(&file, length, &header).map_err(|fault| fault.of(&path))?;
+        let header = Header::read(&file, length).map_err(|fault| fault.of(&path, Format::Qcow2))?;
+        header.check_runs(writable).map_err(|fault| fault.of(&path, Format::Qcow2))?;
+        tables::check(&file, length, &header).map_err(|fault| fault.of(&path, Format::Qcow2))?;
         let backing = match &header.backing {
             Some(name) => Some(backing(&path, name, &header, depth)?),
             None => None,

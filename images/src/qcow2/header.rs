@@ -36,10 +36,14 @@ pub struct Header {
     pub refcount_order: u32,
     /// Snapshots inside the image.
     pub snapshots: u32,
+    /// Where their table is.
+    pub snapshots_offset: u64,
     /// Encryption: 0 none.
     pub encryption: u32,
     /// Incompatible features.
     pub incompatible: u64,
+    /// Compatible features that a writer who does not know them must clear.
+    pub autoclear: u64,
     /// The image that this one builds on.
     pub backing: Option<String>,
     /// Its format, where the image says.
@@ -77,8 +81,10 @@ impl Header {
             refcount_clusters: u64::from(field(56)?),
             refcount_order: if newer { field(96)? } else { 4 },
             snapshots: field(60)?,
+            snapshots_offset: field64(64)?,
             encryption: field(32)?,
             incompatible: if newer { field64(72)? } else { 0 },
+            autoclear: if newer { field64(88)? } else { 0 },
             backing: name(head, field64(8)?, field(16)?)?,
             backing_format: backing_format(head, if newer { field(100)? } else { 72 }),
         };

@@ -3,6 +3,7 @@
 //!
 //! Reading and writing disks is imago's work ([`crate::disk`]); this is what it does not do.
 
+pub mod check;
 pub mod header;
 pub mod tables;
 
@@ -11,35 +12,48 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+pub use check::Report;
 pub use header::Header;
 
-use crate::disk::{Format, ImageError};
+use crate::disk::{Fault, Format, ImageError};
 
-/// What is wrong with an image, without its name.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Truncated(String),
-    Damaged(String),
-    Unsupported(String),
-    Io(io::Error),
-}
-
-impl Fault {
-    /// The error to show for the image at `path`.
-    pub(crate) fn of(self, path: &Path) -> ImageError {
-        let path = path.to_owned();
-        match self {
-            Self::Truncated(reason) => ImageError::Truncated { path, reason },
-            Self::Damaged(reason) => ImageError::Damaged { path, format: Format::Qcow2, reason },
-            Self::Unsupported(reason) => ImageError::Unsupported { path, reason },
-            Self::Io(error) => ImageError::io(&path, "read")(error),
-        }
-    }
-}
+/// The autoclear feature bit of images with dirty bitmaps.
+const BITMAPS: u64 = 1;
 
 /// Reads a table of big-endian 64-bit entries.
 fn read_entries(file: &File, offset: u64, count: usize) -> io::Result<Vec<u64>> {
     let mut bytes = vec![0; count * 8];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes.chunks_exact(8).map(|entry| u64::from_be_bytes(entry.try_into().unwrap_or_default())).collect())
+}
+
+/// Opens an image only to look at it, without locks.
+fn look(path: &Path) -> Result<(File, u64, Header), ImageError> {
+    let file = File::open(path).map_err(ImageError::io(path, "open"))?;
+    let length = file.metadata().map_err(ImageError::io(path, "open"))?.len();
+    let header = Header::read(&file, length).map_err(|fault| fault.of(path, Format::Qcow2))?;
+    Ok((file, length, header))
+}
+
+/// The header of the image in a file.
+///
+/// # Errors
+/// It cannot be read, or is no header of a qcow2 image.
+pub fn header(path: &Path) -> Result<Header, ImageError> {
+    look(path).map(|(_, _, header)| header)
+}
+
+/// Checks all reference counts of an image that nobody writes meanwhile. `progress` is told how much of how much is done.
+///
+/// # Errors
+/// It cannot be read, or is so broken that nothing can be counted.
+pub fn check(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, ImageError> {
+    let (file, length, header) = look(path)?;
+    crate::disk::lock_shared(&file, path)?;
+    let report = if header.autoclear & BITMAPS != 0 {
+        Err(Fault::Unsupported("qcow2 images with bitmaps cannot be checked here; qemu-img check can".to_owned()))
+    } else {
+        check::check(&file, length, &header, progress)
+    };
+    report.map_err(|fault| fault.of(path, Format::Qcow2))
 }

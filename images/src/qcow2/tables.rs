@@ -11,6 +11,9 @@ pub(crate) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// An L2 entry of a compressed cluster.
 pub(crate) const COMPRESSED: u64 = 1 << 62;
 
+/// Set in an entry whose cluster nobody else refers to.
+pub(crate) const COPIED: u64 = 1 << 63;
+
 /// Where the bytes of a compressed cluster begin and how many there are at most: sectors of 512 bytes, the first one only
 /// from the place on.
 pub(crate) fn compressed(entry: u64, cluster_bits: u32) -> (u64, u64) {
