@@ -12,6 +12,7 @@ mod entropy;
 mod legacy;
 mod modern;
 mod network;
+mod offload;
 mod pci;
 mod queue;
 mod rings;

@@ -1,5 +1,6 @@
 //! The network device (Virtio 1.2 §5.1). Frames that find no buffer wait, up to a bound, and are then lost, as on a wire.
 
+use super::offload::{CSUM, HOST_TSO4, HOST_TSO6, Offload};
 use super::queue::Chain;
 use super::{DeviceType, Rings, VERSION_1, Virtio};
 use crate::context::Context;
@@ -20,6 +21,8 @@ const SHORT_HEADER: usize = 10;
 /// Bytes of an Ethernet frame without its checksum: addresses and type alone, and the longest with a VLAN tag.
 const SHORTEST: usize = 14;
 const LONGEST: usize = 1518;
+/// The longest packet that is cut into frames.
+const LONGEST_PACKET: u64 = (64 << 10) + 18;
 /// Frames that wait for a buffer.
 const MOST_WAITING: usize = 256;
 /// Buffers that one frame may be spread over.
@@ -96,9 +99,15 @@ impl Network {
     fn send(&self, rings: &mut Rings, context: &mut Context) {
         let header = header_length(rings);
         while let Some(chain) = rings.pop(TRANSMIT, context.memory) {
-            let frame = chain.readable.slice(header as u64, u64::MAX).take(context.memory, LONGEST as u64);
-            if let Some(bytes) = frame.filter(|frame| self.link && frame.len() >= SHORTEST) {
-                context.outputs.push(context.now, Output::Frame { nic: self.nic, bytes });
+            let mut asked = [0; SHORT_HEADER];
+            let is_there = chain.readable.read(context.memory, &mut asked);
+            let packet = chain.readable.slice(header as u64, u64::MAX).take(context.memory, LONGEST_PACKET);
+            if let Some(packet) = packet.filter(|_| self.link && is_there) {
+                let offload = Offload::from_header(&asked).allowed(rings.features);
+                let fits = |frame: &Vec<u8>| (SHORTEST..=LONGEST).contains(&frame.len());
+                for bytes in offload.frames(packet).into_iter().filter(fits) {
+                    context.outputs.push(context.now, Output::Frame { nic: self.nic, bytes });
+                }
             }
             rings.push(TRANSMIT, context.memory, chain.head, 0);
         }
@@ -148,7 +157,7 @@ impl DeviceType for Network {
     const QUEUES: &'static [u16] = &[256, 256];
 
     fn features(&self) -> u64 {
-        MAC | MRG_RXBUF | STATUS
+        CSUM | MAC | HOST_TSO4 | HOST_TSO6 | MRG_RXBUF | STATUS
     }
 
     /// struct virtio_net_config (§5.1.4): the address, and the link in bit 0 of the status.
