@@ -25,13 +25,6 @@ use crate::state::saved;
 use channel::Channel;
 use device::Attached;
 
-/// Command block and control block of the primary channel.
-pub const PRIMARY: (u16, u16) = (0x1f0, 0x3f6);
-/// Command block and control block of the secondary channel.
-pub const SECONDARY: (u16, u16) = (0x170, 0x376);
-/// The interrupts of the two channels.
-pub const INTERRUPTS: [u8; 2] = [14, 15];
-
 /// IDETIM of the primary channel; the secondary's follows.
 const IDETIM: u8 = 0x40;
 /// IDETIM: the channel's addresses are decoded.

@@ -72,6 +72,8 @@ impl Board {
             (map::COM1_IRQ, chips.serial[0].line()),
             (map::RTC_IRQ, chips.rtc.line()),
             (map::SCI_IRQ, chips.power.line()),
+            (map::IDE_IRQS[0], chips.ide.interrupt(0)),
+            (map::IDE_IRQS[1], chips.ide.interrupt(1)),
         ];
         lines.into_iter().fold(0, |all, (irq, high)| all | u16::from(high) << irq)
     }
