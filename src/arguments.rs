@@ -41,6 +41,12 @@ pub enum Command {
     Standby(StandbyArguments),
     /// Attach to a guest's serial console, on whichever server is live.
     Console(ConsoleArguments),
+    /// Write a picture of a guest's screen.
+    Screenshot(crate::screen::arguments::ScreenshotArguments),
+    /// Press keys of a guest's keyboard.
+    Sendkey(crate::screen::arguments::SendkeyArguments),
+    /// Press a guest's power or reset button.
+    Press(crate::screen::arguments::PressArguments),
     /// Run a recorded guest again, bit for bit.
     Replay(ReplayArguments),
     /// Show this server's key, made at the first use.
@@ -140,6 +146,9 @@ pub struct SideArguments {
     /// Serve the guest's console here (TCP, not encrypted: keep it on loopback).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub console_listen: Option<SocketAddr>,
+    /// Who may see the guest's screen.
+    #[command(flatten)]
+    pub screen: crate::screen::arguments::VncArguments,
     /// Record the guest for `ftemu replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

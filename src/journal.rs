@@ -79,6 +79,12 @@ impl Journal {
         self.say("console", &sentence, json!({ "address": address.to_string() }));
     }
 
+    /// The guest's screen is shown.
+    pub fn vnc(&self, address: SocketAddr) {
+        let sentence = format!("the guest's screen: a VNC viewer at {address}");
+        self.say("vnc", &sentence, json!({ "address": address.to_string() }));
+    }
+
     /// The record is whole.
     pub fn recording_closed(&self, path: &Path, bytes: u64) {
         let sentence = format!("recorded {} (before compression) into {}", units::show_bytes(bytes), path.display());

@@ -17,6 +17,7 @@ mod notices;
 mod recorder;
 mod replay;
 mod run;
+mod screen;
 mod side;
 mod standby;
 mod stdio;
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Standby(arguments) => standby::standby(arguments),
         Command::Console(arguments) => console::client::console(&arguments),
+        Command::Screenshot(arguments) => screen::commands::screenshot(&arguments),
+        Command::Sendkey(arguments) => screen::commands::sendkey(&arguments),
+        Command::Press(arguments) => screen::commands::press(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Identity(arguments) => identity::identity(&arguments),
     };

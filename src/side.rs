@@ -20,7 +20,7 @@ use crate::journal::Journal;
 use crate::links::{self, Peer};
 use crate::recorder::Recorder;
 use crate::stdio::{Keyboard, Screen};
-use crate::{console, host, identity};
+use crate::{console, host, identity, screen};
 
 /// How long the ends of links and consoles may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub struct Side {
     pub peer: Option<Peer>,
     listener: Option<Listener>,
     console: Option<TcpListener>,
+    viewers: Option<TcpListener>,
     signals: [Signal; 3],
     lives: u32,
 }
@@ -82,10 +83,14 @@ impl Side {
             journal.console(bound.local_addr()?);
             console = Some(bound);
         }
+        let viewers = screen::vnc::bind(&arguments.screen).await?;
+        if let Some(bound) = &viewers {
+            journal.vnc(bound.local_addr()?);
+        }
         let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         let [interrupt, terminate, hangup] = signals;
         let signals = [interrupt?, terminate?, hangup?];
-        Ok(Self { arguments, journal, peer, listener, console, signals, lives: 0 })
+        Ok(Self { arguments, journal, peer, listener, console, viewers, signals, lives: 0 })
     }
 
     /// How the node is to behave.
@@ -147,7 +152,7 @@ impl Side {
         clients: &mut console::server::Clients,
         keyboard: Option<&mut Keyboard>,
     ) -> std::convert::Infallible {
-        let Self { peer, listener, console, signals, journal, arguments, .. } = self;
+        let Self { peer, listener, console, viewers, signals, journal, arguments, .. } = self;
         let dialling = async {
             match peer {
                 Some(peer) => links::keep_dialling(peer, edge, link, must_pair, journal).await,
@@ -166,10 +171,17 @@ impl Side {
                 None => std::future::pending().await,
             }
         };
+        let showing = async {
+            match viewers {
+                Some(viewers) => screen::vnc::serve(viewers, edge).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::join!(
             dialling,
             accepting,
             serving,
+            showing,
             edge.keep_time(),
             dismiss(dismissed),
             stop(signals, keyboard, edge),

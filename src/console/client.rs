@@ -153,6 +153,8 @@ impl<'a> Client<'a> {
             }
             // From a server that was live once.
             News::Said(FromServer::Output { .. } | FromServer::Taken { .. }) => {}
+            // Answers to what a console does not ask.
+            News::Said(FromServer::Pressed { .. } | FromServer::Screen { .. } | FromServer::Dots { .. }) => {}
         }
         Ok(false)
     }

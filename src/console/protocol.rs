@@ -35,6 +35,45 @@ pub enum FromClient {
         /// What was typed.
         bytes: Vec<u8>,
     },
+    /// A key or a button is to be pressed.
+    Press(Press),
+    /// A picture of the screen is wanted.
+    Look,
+}
+
+/// Something of the guest's machine that can be pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Press {
+    /// A key goes down or up.
+    Key {
+        /// Its number among Linux input events.
+        code: u16,
+        /// Whether it is down now.
+        pressed: bool,
+    },
+    /// The power button.
+    Power,
+    /// The reset button.
+    Reset,
+}
+
+impl Press {
+    fn content(self) -> Vec<u8> {
+        match self {
+            Press::Key { code, pressed } => [&[0][..], &code.to_le_bytes(), &[u8::from(pressed)]].concat(),
+            Press::Power => vec![1],
+            Press::Reset => vec![2],
+        }
+    }
+
+    fn decode(rest: &mut &[u8]) -> Option<Self> {
+        match take(rest)? {
+            [0] => Some(Press::Key { code: u16::from_le_bytes(take(rest)?), pressed: take::<1>(rest)? == [1] }),
+            [1] => Some(Press::Power),
+            [2] => Some(Press::Reset),
+            _ => None,
+        }
+    }
 }
 
 /// What a server says.
@@ -68,6 +107,23 @@ pub enum FromServer {
         /// Why, for the user.
         reason: String,
     },
+    /// Of [`FromClient::Press`].
+    Pressed {
+        /// It was, because this server runs the guest.
+        taken: bool,
+    },
+    /// Of [`FromClient::Look`]: the screen's size, zeros if there is none. As many dots follow.
+    Screen {
+        /// Dots in a line.
+        width: u32,
+        /// Lines.
+        height: u32,
+    },
+    /// More of the screen.
+    Dots {
+        /// Red, green and blue of each, line by line from the top.
+        bytes: Vec<u8>,
+    },
 }
 
 /// A message that can be sent.
@@ -91,6 +147,8 @@ impl Encode for FromClient {
             FromClient::Attach { version, client } => (1, [&version.to_le_bytes()[..], &client.to_le_bytes()].concat()),
             FromClient::From { position } => (2, position.to_le_bytes().to_vec()),
             FromClient::Type { sequence, bytes } => (3, [&sequence.to_le_bytes()[..], bytes].concat()),
+            FromClient::Press(press) => (4, press.content()),
+            FromClient::Look => (5, Vec::new()),
         }
     }
 }
@@ -105,6 +163,9 @@ impl Encode for FromServer {
             FromServer::Output { position, bytes } => (17, [&position.to_le_bytes()[..], bytes].concat()),
             FromServer::Taken { sequence } => (18, sequence.to_le_bytes().to_vec()),
             FromServer::Ended { off, reason } => (19, [&[u8::from(*off)][..], reason.as_bytes()].concat()),
+            FromServer::Pressed { taken } => (20, vec![u8::from(*taken)]),
+            FromServer::Screen { width, height } => (21, [width.to_le_bytes(), height.to_le_bytes()].concat()),
+            FromServer::Dots { bytes } => (22, bytes.clone()),
         }
     }
 }
@@ -117,6 +178,8 @@ impl FromClient {
             1 => FromClient::Attach { version: u32::from_le_bytes(take(&mut rest)?), client: number(&mut rest)? },
             2 => FromClient::From { position: number(&mut rest)? },
             3 => FromClient::Type { sequence: number(&mut rest)?, bytes: std::mem::take(&mut rest).to_vec() },
+            4 => FromClient::Press(Press::decode(&mut rest)?),
+            5 => FromClient::Look,
             _ => return None,
         };
         rest.is_empty().then_some(message)
@@ -139,6 +202,12 @@ impl FromServer {
                 off: take::<1>(&mut rest)? == [1],
                 reason: String::from_utf8_lossy(std::mem::take(&mut rest)).into_owned(),
             },
+            20 => FromServer::Pressed { taken: take::<1>(&mut rest)? == [1] },
+            21 => FromServer::Screen {
+                width: u32::from_le_bytes(take(&mut rest)?),
+                height: u32::from_le_bytes(take(&mut rest)?),
+            },
+            22 => FromServer::Dots { bytes: std::mem::take(&mut rest).to_vec() },
             _ => return None,
         };
         rest.is_empty().then_some(message)
@@ -180,6 +249,10 @@ mod tests {
             FromClient::Attach { version: VERSION, client: 7 },
             FromClient::From { position: 1 << 40 },
             FromClient::Type { sequence: 3, bytes: b"ls\r".to_vec() },
+            FromClient::Press(Press::Key { code: 0x1234, pressed: true }),
+            FromClient::Press(Press::Power),
+            FromClient::Press(Press::Reset),
+            FromClient::Look,
         ] {
             let (kind, content) = message.content();
             assert_eq!(FromClient::decode(kind, &content), Some(message));
@@ -190,6 +263,9 @@ mod tests {
             FromServer::Output { position: 9, bytes: vec![1, 2] },
             FromServer::Taken { sequence: 4 },
             FromServer::Ended { off: true, reason: "off".into() },
+            FromServer::Pressed { taken: true },
+            FromServer::Screen { width: 720, height: 400 },
+            FromServer::Dots { bytes: vec![1, 2, 3] },
         ] {
             let (kind, content) = message.content();
             assert_eq!(FromServer::decode(kind, &content), Some(message));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use ftemu_lockstep::Finish;
+use ftemu_lockstep::{Finish, Input};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::protocol::{Encode, FromClient, FromServer, LIMIT, VERSION, read};
+use super::protocol::{Encode, FromClient, FromServer, LIMIT, Press, VERSION, read};
 use crate::edge::{Edge, Standing};
 
 /// Clients at a time, at most.
@@ -86,6 +86,15 @@ async fn serve(edge: &Arc<Edge>, stream: TcpStream) -> Result<()> {
     }
 }
 
+/// What a client presses, as the guest gets it.
+fn input(press: Press) -> Input {
+    match press {
+        Press::Key { code, pressed } => Input::Key { code, pressed },
+        Press::Power => Input::PowerButton,
+        Press::Reset => Input::Reset,
+    }
+}
+
 struct Session<'a> {
     edge: &'a Arc<Edge>,
     writer: OwnedWriteHalf,
@@ -115,12 +124,12 @@ impl Session<'_> {
             }
             tokio::select! {
                 changed = news.changed() => changed?,
-                message = asked.recv() => self.hear(message.context("the client is gone")?)?,
+                message = asked.recv() => self.hear(message.context("the client is gone")?).await?,
             }
         }
     }
 
-    fn hear(&mut self, message: FromClient) -> Result<()> {
+    async fn hear(&mut self, message: FromClient) -> Result<()> {
         match message {
             FromClient::Attach { .. } => bail!("attached twice"),
             FromClient::From { position } => self.position = Some(position),
@@ -128,6 +137,22 @@ impl Session<'_> {
                 // It attaches again and learns what is missing.
                 anyhow::ensure!(self.edge.typed(self.client, sequence, &bytes), "typing is missing");
             }
+            FromClient::Press(press) => {
+                let taken = self.edge.press(input(press));
+                self.send(&FromServer::Pressed { taken }).await?;
+            }
+            FromClient::Look => self.show_screen().await?,
+        }
+        Ok(())
+    }
+
+    async fn show_screen(&mut self) -> Result<()> {
+        let Some(image) = self.edge.screen().await else {
+            return self.send(&FromServer::Screen { width: 0, height: 0 }).await;
+        };
+        self.send(&FromServer::Screen { width: image.width, height: image.height }).await?;
+        for bytes in image.rgb.chunks(PIECE_BYTES) {
+            self.send(&FromServer::Dots { bytes: bytes.to_vec() }).await?;
         }
         Ok(())
     }
@@ -166,7 +191,7 @@ impl Session<'_> {
     async fn end(&mut self, finish: &Finish, mut asked: mpsc::Receiver<FromClient>) -> Result<()> {
         // It has only just heard that this side is the one to ask.
         while *finish == Finish::PoweredOff && self.position.is_none() {
-            self.hear(asked.recv().await.context("the client is gone")?)?;
+            self.hear(asked.recv().await.context("the client is gone")?).await?;
         }
         self.show().await?;
         let (off, reason) = match finish {

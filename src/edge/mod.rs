@@ -5,6 +5,7 @@
 //! before giving the lock back, so that its order is kept; each wish is only a push into a queue. Threads wake each
 //! other; none looks again and again.
 
+mod screen;
 mod sinks;
 mod status;
 mod worker;
@@ -31,6 +32,8 @@ pub struct Edge {
     /// Network tasks learn here that there is something new: released bytes, a change of standing, the end.
     news: watch::Sender<u64>,
     finished: watch::Sender<Option<Finish>>,
+    /// The guest's screen, for whoever wants to see it.
+    view: screen::View,
 }
 
 /// What the lock guards.
@@ -84,6 +87,7 @@ impl Edge {
             nudge: Condvar::new(),
             news: watch::Sender::new(0),
             finished: watch::Sender::new(None),
+            view: screen::View::default(),
         })
     }
 

@@ -48,6 +48,11 @@ impl Edge {
         let _ended = FailOnDrop(self);
         let mut inner = self.lock();
         while self.finished.borrow().is_none() {
+            if self.view.is_wanted() {
+                drop(inner);
+                self.view.show(hands.guest().and_then(Guest::screen));
+                inner = self.lock();
+            }
             let work = inner.node.work(host::now_ns());
             if let Work::Apply(input) = &work {
                 let records = inner.node.status().records;
