@@ -1,10 +1,11 @@
 //! Boots a kernel with a virtio disk, network card, source of entropy and console, with a tiny peer at the other end of
 //! the cable that answers ARP and ping: `virtio KERNEL INITRD COMMAND-LINE DISK [SLICE]`. The disk is a file that is read
-//! at the start and written back at the end; a run returns every `SLICE` instructions. A debugging aid; the product is
-//! the `ftemu` program.
+//! at the start and written back at the end; a run returns every `SLICE` instructions. If the kernel's name ends in
+//! `.bin` it is a BIOS, which starts from the disk. A debugging aid; the product is the `ftemu` program.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use ftemu_devices::config::{Attachment, DriveConfig, DriveKind, NicConfig, NicModel};
+use ftemu_devices::firmware::Firmware;
 use ftemu_devices::storage::{Request, SECTOR_BYTES, Storage, StorageFault};
 use ftemu_devices::{Config, Icount, Input, Machine, Output, Ran};
 use std::collections::BTreeMap;
@@ -104,7 +105,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut machine = Machine::new(&config)?;
     machine.attach(0, Box::new(Disk { bytes: bytes.clone(), answers: BTreeMap::new() }))?;
-    machine.load_linux(&std::fs::read(kernel)?, Some(&std::fs::read(initrd)?), line)?;
+    if kernel.ends_with(".bin") {
+        machine.load_firmware(Firmware { bios: std::fs::read(kernel)?, video_bios: Vec::new() })?;
+    } else {
+        machine.load_linux(&std::fs::read(kernel)?, Some(&std::fs::read(initrd)?), line)?;
+    }
     let start = Instant::now();
     let mut typed = false;
     loop {
@@ -126,6 +131,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 other => eprintln!("[{other:?} at {}]", emitted.count.0),
             }
         }
+        std::io::stderr().write_all(&machine.take_debug())?;
         std::io::stdout().flush()?;
         inputs.iter().for_each(|input| machine.apply(input));
         match ran {

@@ -11,7 +11,7 @@ pub const PORT: u8 = 2;
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
 /// Bytes of one chain; what a hostile driver makes longer is cut off.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: u64 = 128 << 10;
 
 /// A terminal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
