@@ -12,6 +12,8 @@ pub mod disk;
 pub mod import;
 pub mod initramfs;
 pub mod qcow2;
+#[cfg(test)]
+mod testing;
 pub mod tiny;
 
 use std::path::{Path, PathBuf};

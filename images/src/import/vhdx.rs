@@ -87,8 +87,13 @@ fn region_table(file: &ImageFile) -> Result<Vec<u8>, Fault> {
     damaged("neither region table has the right checksum")
 }
 
-/// Whether the CRC-32C at byte 4 is that of the bytes with zeros in its place.
+/// Whether the CRC-32C at byte 4 is right.
 fn checksum(bytes: &[u8]) -> bool {
+    crc(bytes) == le32(bytes, 4)
+}
+
+/// The CRC-32C of the bytes, with zeros where it stands itself.
+fn crc(bytes: &[u8]) -> u32 {
     let mut crc = !0_u32;
     for (index, byte) in bytes.iter().enumerate() {
         crc ^= if (4..8).contains(&index) { 0 } else { u32::from(*byte) };
@@ -96,7 +101,7 @@ fn checksum(bytes: &[u8]) -> bool {
             crc = crc >> 1 ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
         }
     }
-    !crc == le32(bytes, 4)
+    !crc
 }
 
 /// What the metadata says.
@@ -177,5 +182,22 @@ impl Source for Vhdx {
         let first = (offset / self.block) as usize;
         let empty = self.places.iter().skip(first).take_while(|place| **place == 0).count();
         (empty as u64 * self.block).saturating_sub(offset % self.block)
+    }
+}
+
+/// Puts the right checksum into a header or region table.
+#[cfg(test)]
+pub(super) fn seal(bytes: &mut [u8]) {
+    let sum = crc(bytes);
+    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// The same for all of them in a file.
+#[cfg(test)]
+pub(super) fn seal_all(file: &mut [u8]) {
+    for (at, count) in [(64 << 10, 4096), (128 << 10, 4096), (192 << 10, 64 << 10), (256 << 10, 64 << 10)] {
+        if let Some(bytes) = file.get_mut(at..at + count) {
+            seal(bytes);
+        }
     }
 }

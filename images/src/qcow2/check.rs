@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::tables::{COMPRESSED, COPIED, OFFSET, compressed};
+use super::tables::{COMPRESSED, COPIED, L1_RESERVED, L2_RESERVED, OFFSET, compressed};
 use super::{Fault, Header, read_entries};
 use crate::disk::{damaged, unsupported};
 
@@ -111,6 +111,9 @@ impl Check<'_> {
         for (number, entry) in l1.iter().enumerate() {
             (self.progress)(number as u64, l1.len() as u64);
             let place = entry & OFFSET;
+            if entry & L1_RESERVED != 0 {
+                self.report.corrupt(format!("entry {number} of an L1 table has bits that no entry has"));
+            }
             if place == 0 {
                 continue;
             }
@@ -140,6 +143,9 @@ impl Check<'_> {
             return self.refer(offset, bytes.min(self.length.saturating_sub(offset).max(1)), "an L2 table");
         }
         let place = entry & OFFSET;
+        if entry & L2_RESERVED != 0 {
+            self.report.corrupt(format!("the L2 entry {entry:#x} has bits that no entry has"));
+        }
         if place == 0 {
             return;
         }

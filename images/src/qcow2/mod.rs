@@ -57,3 +57,6 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, 
     };
     report.map_err(|fault| fault.of(path, Format::Qcow2))
 }
+
+#[cfg(test)]
+mod tests;

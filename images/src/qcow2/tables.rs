@@ -14,6 +14,11 @@ pub(crate) const COMPRESSED: u64 = 1 << 62;
 /// Set in an entry whose cluster nobody else refers to.
 pub(crate) const COPIED: u64 = 1 << 63;
 
+/// Bits of an L1 entry that are zero in every version of the format.
+pub(crate) const L1_RESERVED: u64 = 0x7f00_0000_0000_01ff;
+/// The same of an L2 entry that is not compressed.
+pub(crate) const L2_RESERVED: u64 = 0x3f00_0000_0000_01fe;
+
 /// Where the bytes of a compressed cluster begin and how many there are at most: sectors of 512 bytes, the first one only
 /// from the place on.
 pub(crate) fn compressed(entry: u64, cluster_bits: u32) -> (u64, u64) {
@@ -29,7 +34,7 @@ pub(crate) fn check(file: &File, length: u64, header: &Header) -> Result<(), Fau
     let l1 = read_entries(file, header.l1_offset, header.l1_entries).map_err(Fault::Io)?;
     for (number, entry) in l1.iter().enumerate().filter(|(_, entry)| *entry & OFFSET != 0) {
         let l2_offset = entry & OFFSET;
-        if !l2_offset.is_multiple_of(cluster) {
+        if !l2_offset.is_multiple_of(cluster) || entry & L1_RESERVED != 0 {
             return Err(Fault::Damaged(format!("entry {number} of the L1 table does not point to a cluster")));
         }
         if l2_offset.checked_add(cluster).is_none_or(|end| end > length) {
@@ -64,7 +69,7 @@ fn check_entry(entry: u64, header: &Header, length: u64) -> Result<(), Wrong> {
         return if offset < length { Ok(()) } else { Err(Wrong::Past) };
     }
     let offset = entry & OFFSET;
-    if !offset.is_multiple_of(header.cluster()) {
+    if !offset.is_multiple_of(header.cluster()) || entry & L2_RESERVED != 0 {
         return Err(Wrong::Unaligned);
     }
     // A file may end within its last cluster: the rest reads as zeros, as qemu-img leaves it.
