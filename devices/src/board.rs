@@ -3,6 +3,7 @@
 //! Every access first lets what is due happen, then reaches its chip, then settles the lines. So a line's value never
 //! depends on how often somebody looked, and nothing else happens between two instructions.
 
+mod deadlines;
 mod lines;
 pub(crate) mod regions;
 mod slots;
@@ -16,6 +17,7 @@ use crate::drives::Drives;
 use crate::firmware_config::Items;
 use crate::map::{self, Window};
 use crate::output::{Output, Outputs};
+use deadlines::{Deadlines, Effect, effect_of_read, effect_of_write};
 use ftemu_cpu::{Bus, Icount, Memory};
 pub use regions::Regions;
 use slots::Routes;
@@ -42,16 +44,19 @@ pub struct Board {
     pub debug: VecDeque<u8>,
     /// Where the windows of PCI devices are: derived from their configuration spaces.
     routes: Routes,
+    /// When something is due: derived from all chips.
+    deadlines: Deadlines,
 }
 
 impl Board {
     /// A board with no output waiting and nothing under way in its drives.
     pub fn new(config: &Config, memory: &Memory, chips: Chips, regions: Regions) -> Board {
         let shapes = config.drives.iter().map(|drive| (drive.sectors, drive.read_only));
-        let (drives, outputs, routes) = (Drives::new(shapes), Outputs::default(), Routes::default());
+        let (drives, outputs) = (Drives::new(shapes), Outputs::default());
+        let (routes, deadlines) = (Routes::default(), Deadlines::default());
         let described = Described { low_bytes: memory.low_size(), video: config.video };
         let items = Items::new(&described, memory.size() - memory.low_size());
-        let mut board = Board { chips, drives, regions, outputs, items, debug: VecDeque::new(), routes };
+        let mut board = Board { chips, drives, regions, outputs, items, debug: VecDeque::new(), routes, deadlines };
         board.find_routes();
         board
     }
@@ -60,21 +65,10 @@ impl Board {
     pub fn replace_chips(&mut self, memory: &mut Memory, chips: Chips) {
         self.chips = chips;
         self.find_routes();
+        self.forget_deadlines();
         if let Some(vga) = &self.chips.vga {
             vga.place(memory);
         }
-    }
-
-    /// When the first chip will do something by itself that can be noticed, in virtual nanoseconds.
-    pub fn deadline(&self) -> Option<u64> {
-        let chips = &self.chips;
-        let pit_is_seen =
-            chips.io_apic.is_unmasked(map::TIMER_PIN) || chips.pic.is_unmasked(0) && chips.local_apic.lint0_is_open();
-        let pit = if pit_is_seen && !chips.hpet.replaces_legacy() { chips.pit.deadline() } else { None };
-        let (keyboard, hpet) = (chips.keyboard_controller.deadline(), chips.hpet.deadline());
-        let fixed = [pit, chips.local_apic.deadline(), chips.rtc.deadline(), chips.power.deadline(), keyboard, hpet];
-        let slots = self.routes.slots.iter().filter_map(|slot| chips.pci_device(*slot)?.deadline());
-        fixed.into_iter().flatten().chain(self.drives.deadline()).chain(slots).min()
     }
 
     /// Lets all chips catch up with `now` and settles the lines.
@@ -90,15 +84,16 @@ impl Board {
                 device.tick(&mut context);
             }
         }
+        self.forget_deadlines();
         self.settle(now_ns);
     }
 
     /// Before an access: what is due happens first, and edges of a timer nobody was looking at count as masked.
-    fn catch_up(&mut self, memory: &mut Memory, now: Icount) {
+    fn catch_up(&mut self, memory: &mut Memory, now: Icount, effect: Effect) {
         let now_ns = self.chips.clock.now_ns(now);
         if self.deadline().is_some_and(|deadline| deadline <= now_ns) {
             self.tick(memory, now);
-        } else {
+        } else if effect != Effect::Nothing {
             self.settle_timer(now_ns);
         }
     }
@@ -122,30 +117,44 @@ fn ones(size: u8) -> u64 {
 
 impl Bus for Board {
     fn port_read(&mut self, memory: &mut Memory, now: Icount, port: u16, size: u8) -> u32 {
-        self.catch_up(memory, now);
+        if let Some(value) = self.chips.ide.data_read(port, size) {
+            return value;
+        }
+        let whole = self.takes_whole(port, size);
+        let effect = if whole { effect_of_read(map::unit(port).0) } else { Effect::All };
+        self.catch_up(memory, now, effect);
         let mut value = 0;
-        for (offset, size) in pieces(size, self.takes_whole(port, size)) {
+        for (offset, size) in pieces(size, whole) {
             let port = port.wrapping_add(u16::from(offset));
             let piece = self.read_port(memory, now, port, size);
             value |= (piece & ones(size) as u32) << (8 * offset);
         }
-        self.settle(self.chips.clock.now_ns(now));
+        self.conclude(self.chips.clock.now_ns(now), effect);
         value
     }
 
     fn port_write(&mut self, memory: &mut Memory, now: Icount, port: u16, size: u8, value: u32) {
-        self.catch_up(memory, now);
-        for (offset, size) in pieces(size, self.takes_whole(port, size)) {
+        if self.chips.ide.data_write(port, size, value) {
+            return;
+        }
+        let whole = self.takes_whole(port, size);
+        let effect = if whole { effect_of_write(map::unit(port).0, port) } else { Effect::All };
+        self.catch_up(memory, now, effect);
+        for (offset, size) in pieces(size, whole) {
             let port = port.wrapping_add(u16::from(offset));
             self.write_port(memory, now, port, size, value >> (8 * offset) & ones(size) as u32);
         }
-        self.settle(self.chips.clock.now_ns(now));
+        self.conclude(self.chips.clock.now_ns(now), effect);
     }
 
     /// APIC registers are dwords at multiples of 16; a narrower or wider load gets its bytes of the dword.
     fn mmio_read(&mut self, memory: &mut Memory, now: Icount, address: u64, size: u8) -> u64 {
         let now_ns = self.chips.clock.now_ns(now);
-        self.catch_up(memory, now);
+        let effect = match self.effect_of_window(address) {
+            Effect::Fixed => Effect::Nothing,
+            effect => effect,
+        };
+        self.catch_up(memory, now, effect);
         let chips = &mut self.chips;
         let value = match map::window(address & !3) {
             (Window::IoApic, offset) => u64::from(chips.io_apic.read(offset)) >> (8 * (address & 3)),
@@ -154,14 +163,15 @@ impl Bus for Board {
             }
             _ => self.read_window(memory, now, address, size),
         };
-        self.settle(now_ns);
+        self.conclude(now_ns, effect);
         value & ones(size)
     }
 
     /// Stores to APICs other than aligned dwords are dropped, as the SDM leaves them undefined.
     fn mmio_write(&mut self, memory: &mut Memory, now: Icount, address: u64, size: u8, value: u64) {
         let now_ns = self.chips.clock.now_ns(now);
-        self.catch_up(memory, now);
+        let effect = self.effect_of_window(address);
+        self.catch_up(memory, now, effect);
         let chips = &mut self.chips;
         match map::window(address) {
             (Window::IoApic | Window::LocalApic, _) if size < 4 || address & 3 != 0 => {}
@@ -173,7 +183,7 @@ impl Bus for Board {
             }
             _ => self.write_window(memory, now, address, size, value & ones(size)),
         }
-        self.settle(now_ns);
+        self.conclude(now_ns, effect);
     }
 
     fn time_stamp(&self, now: Icount) -> u64 {
@@ -202,7 +212,7 @@ impl Bus for Board {
             }
             _ => false,
         };
-        self.settle(now_ns);
+        self.conclude(now_ns, Effect::Fixed);
         accepted
     }
 

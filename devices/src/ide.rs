@@ -25,6 +25,8 @@ use crate::state::saved;
 use channel::Channel;
 use device::Attached;
 
+/// The Data register of the primary channel; that of the secondary has bit 7 clear.
+const DATA: u16 = 0x1f0;
 /// IDETIM of the primary channel; the secondary's follows.
 const IDETIM: u8 = 0x40;
 /// IDETIM: the channel's addresses are decoded.
@@ -96,6 +98,23 @@ impl Ide {
             Some((channel, register)) => self.channels[channel].write(context, mastering, register, size, value),
             None => {}
         }
+    }
+
+    /// A load from a Data register that changes nothing but what the next one reads: no line, no request to a drive.
+    /// `None`: it may, or it is none. So the board need not look around after most of the words of a block.
+    pub fn data_read(&mut self, port: u16, size: u8) -> Option<u32> {
+        if port | 0x80 != DATA {
+            return None;
+        }
+        let (channel, _) = self.locate(port)?;
+        self.channels[channel].data_within(size, true).map(|transfer| transfer.take(size))
+    }
+
+    /// A store of that kind. False: it is none, and was not done.
+    pub fn data_write(&mut self, port: u16, size: u8, value: u32) -> bool {
+        let place = if port | 0x80 == DATA { self.locate(port) } else { None };
+        let transfer = place.and_then(|(channel, _)| self.channels[channel].data_within(size, false));
+        transfer.map(|transfer| transfer.put(size, value)).is_some()
     }
 
     /// The interrupt line of a channel: IRQ 14 and 15.

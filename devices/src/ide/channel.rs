@@ -7,6 +7,7 @@ use super::bus_master::BusMaster;
 use super::command::EXECUTE_DEVICE_DIAGNOSTIC;
 use super::device::{Attached, Device};
 use super::task_file::DEVICE_FIXED;
+use super::transfer::Transfer;
 use crate::context::Context;
 use crate::state::saved;
 
@@ -84,6 +85,13 @@ impl Channel {
                 self.alternate_status()
             }
         })
+    }
+
+    /// The transfer that an access of `size` bytes to the Data register goes on with, if it does not end a block.
+    pub fn data_within(&mut self, size: u8, to_host: bool) -> Option<&mut Transfer> {
+        let transfer = &mut self.selected_mut().transfer;
+        let moves = if to_host { transfer.is_to_host() } else { transfer.is_from_host() };
+        (moves && transfer.has_within(size)).then_some(transfer)
     }
 
     /// Alternate Status: the interrupt stays.

@@ -235,3 +235,26 @@ fn a_long_read_goes_on_piece_by_piece() {
     }
     assert_eq!(world.inb(0x1f7), READY);
 }
+
+#[test]
+fn the_words_within_a_block_need_nothing_around_them() {
+    let mut world = World::new();
+    assert_eq!(world.ide.data_read(0x1f0, 4), None, "no data yet");
+    world.disk_command(7, 2, 0x20);
+    world.answer();
+    let mut data = Vec::new();
+    while let Some(word) = world.ide.data_read(0x1f0, 4) {
+        data.extend(word.to_le_bytes());
+    }
+    assert_eq!((data.len(), world.ide.data_read(0x170, 4)), (508, None));
+    data.extend(world.read_data(0x1f0, 4));
+    assert_eq!(data, pattern(7));
+    assert!(!world.ide.data_write(0x1f0, 4, 1), "the other direction");
+    world.read_data(0x1f0, 512);
+    world.disk_command(7, 1, 0x30);
+    assert_eq!(world.ide.data_read(0x1f0, 2), None);
+    let words = (0..300).take_while(|word| world.ide.data_write(0x1f0, 2, *word)).count();
+    assert_eq!(words, 255);
+    world.with(|ide, context| ide.port_write(context, 0x1f0, 2, 255));
+    assert_eq!(world.inb(0x1f7), BSY);
+}

@@ -111,13 +111,18 @@ impl Transfer {
         self.stage == Stage::Host && matches!(self.goal, Goal::Write | Goal::Packet | Goal::Ranges)
     }
 
+    /// Whether the block goes through the Data register, and more of it is left than `size` bytes.
+    pub(super) fn has_within(&self, size: u8) -> bool {
+        !self.manner.dma && self.position.saturating_add(u32::from(size)) < self.end.min(self.length())
+    }
+
     /// What the bus master has still to move.
     pub(super) fn rest(&mut self) -> &mut [u8] {
         self.buffer.get_mut(self.position as usize..).unwrap_or_default()
     }
 
     /// The next 1 to 4 bytes of the block; what is beyond it is 0.
-    fn take(&mut self, size: u8) -> u32 {
+    pub(super) fn take(&mut self, size: u8) -> u32 {
         let end = self.end.min(self.length());
         let mut bytes = [0; 4];
         let block = self.buffer.get(self.position as usize..end as usize).unwrap_or_default();
@@ -127,7 +132,8 @@ impl Transfer {
         u32::from_le_bytes(bytes)
     }
 
-    fn put(&mut self, size: u8, value: u32) {
+    /// Puts the next 1 to 4 bytes of the block in their place; what is beyond it is dropped.
+    pub(super) fn put(&mut self, size: u8, value: u32) {
         let end = self.end.min(self.length());
         let block = self.buffer.get_mut(self.position as usize..end as usize).unwrap_or_default();
         let length = block.len().min(usize::from(size.min(4)));
