@@ -12,6 +12,15 @@ pub struct Icount(pub u64);
 pub trait Bus {
     /// IN: `size` is 1, 2 or 4 bytes; the value is zero-extended. Ports nobody owns read as all ones.
     fn port_read(&mut self, memory: &mut Memory, now: Icount, port: u16, size: u8) -> u32;
+    /// Values of several INs of one port in a row, as far as nothing but the values could be noticed (no line, no
+    /// deadline, no other register changes): how many bytes of `bytes`, a multiple of `size`, have been filled.
+    fn port_read_row(&mut self, _port: u16, _size: u8, _bytes: &mut [u8]) -> usize {
+        0
+    }
+    /// As [`Bus::port_read_row`], for OUT: how many bytes have been taken.
+    fn port_write_row(&mut self, _port: u16, _size: u8, _bytes: &[u8]) -> usize {
+        0
+    }
     /// OUT.
     fn port_write(&mut self, memory: &mut Memory, now: Icount, port: u16, size: u8, value: u32);
     /// A load from a guest-physical address that is not RAM; `size` is 1, 2, 4 or 8 and never crosses `size` alignment.

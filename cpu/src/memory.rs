@@ -6,8 +6,12 @@
 //! (design: the TLB and the translation cache must be invisible).
 #![allow(unsafe_code)]
 
+mod tracking;
+
 use memmap2::MmapMut;
 use std::io;
+pub use tracking::Touched;
+pub(crate) use tracking::pieces;
 
 /// Bytes in a page.
 pub const PAGE: u64 = 4096;
@@ -26,19 +30,6 @@ pub const TABLE: u8 = 2;
 pub const WRITE_CACHED: u8 = 4;
 /// Page flag: written since the last [`Memory::take_dirty`].
 pub const DIRTY: u8 = 8;
-
-/// A store that hit a page something was derived from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Touched {
-    /// Guest-physical address of the first byte.
-    pub address: u64,
-    /// Bytes written; never crosses a page.
-    pub length: u32,
-    /// Whether a present page table entry changed.
-    pub table: bool,
-    /// Whether the page held translated code.
-    pub code: bool,
-}
 
 /// A piece of memory besides RAM, as [`Memory::add_region`] numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +61,8 @@ pub struct Memory {
     low: u64,
     regions: Vec<Placed>,
     flags: Box<[u8]>,
+    /// Of each page with code: one bit for each 64 bytes that some block was made from.
+    code: Box<[u64]>,
     touched: Vec<Touched>,
     moved: bool,
 }
@@ -86,7 +79,8 @@ impl Memory {
         let _ = map.advise(memmap2::Advice::HugePage);
         let flags = vec![DIRTY; (size / PAGE) as usize].into_boxed_slice();
         let low = size.min(LOW_END);
-        Ok(Memory { map, size, low, regions: Vec::new(), flags, touched: Vec::new(), moved: false })
+        let code = vec![0; (size / PAGE) as usize].into_boxed_slice();
+        Ok(Memory { map, size, low, regions: Vec::new(), flags, code, touched: Vec::new(), moved: false })
     }
 
     /// Bytes of RAM.
@@ -108,6 +102,7 @@ impl Memory {
         let mut flags = std::mem::take(&mut self.flags).into_vec();
         flags.resize(whole / PAGE as usize, DIRTY);
         self.flags = flags.into_boxed_slice();
+        self.code = vec![0; self.flags.len()].into_boxed_slice();
         self.regions.push(Placed { base: None, first_page, bytes, writable });
         Ok(Region(self.regions.len() - 1))
     }
@@ -295,21 +290,13 @@ impl Memory {
         let flags = self.flags[page];
         if flags & (CODE | TABLE) != 0 {
             let table = flags & TABLE != 0 && self.changes_present_entry(start, bytes);
-            let code = flags & CODE != 0;
+            let code = self.holds_code(page, address, bytes.len());
             if table || code {
                 self.touched.push(Touched { address, length: bytes.len() as u32, table, code });
             }
         }
         self.flags[page] |= DIRTY;
         self.map[start..start + bytes.len()].copy_from_slice(bytes);
-    }
-
-    /// Whether storing these bytes would end the validity of something derived from the page.
-    pub(crate) fn would_touch(&self, address: u64, bytes: &[u8]) -> bool {
-        let Some(page) = self.page_of(address) else { return false };
-        let flags = self.flags[page];
-        let start = page * PAGE as usize + (address % PAGE) as usize;
-        flags & CODE != 0 || flags & TABLE != 0 && self.changes_present_entry(start, bytes)
     }
 
     /// Pages marked dirty, ascending; the marks are cleared.
@@ -320,56 +307,6 @@ impl Memory {
             self.flags[page as usize] &= !DIRTY;
         }
         dirty
-    }
-
-    /// Whether writing `bytes` at RAM offset `start` changes eight bytes that hold a present table entry, or two.
-    fn changes_present_entry(&self, start: usize, bytes: &[u8]) -> bool {
-        let first = start & !7;
-        let end = (start + bytes.len()).next_multiple_of(8);
-        (first..end).step_by(8).any(|entry| {
-            let old: [u8; 8] = self.map[entry..entry + 8].try_into().expect("eight bytes");
-            let from = entry.max(start);
-            let to = (entry + 8).min(start + bytes.len());
-            (old[0] | old[4]) & 1 != 0 && self.map[from..to] != bytes[from - start..to - start]
-        })
-    }
-
-    /// An aligned load of 4 or 8 bytes, as page walks make it; zero where there is no RAM.
-    #[inline]
-    pub(crate) fn load_entry(&self, address: u64, bytes: u64) -> u64 {
-        let Some(page) = self.page_of(address) else { return 0 };
-        let start = page * PAGE as usize + (address % PAGE) as usize;
-        if bytes == 4 {
-            return u64::from(u32::from_le_bytes(self.map[start..start + 4].try_into().expect("four bytes")));
-        }
-        u64::from_le_bytes(self.map[start..start + 8].try_into().expect("eight bytes"))
-    }
-
-    /// Sets accessed or dirty bits, which stand in an entry's first byte. Not a guest store: it changes no translation.
-    pub(crate) fn set_entry_bits(&mut self, address: u64, bits: u64) {
-        let Some(page) = self.page_of(address).filter(|&page| self.is_writable(page)) else { return };
-        let start = page * PAGE as usize + (address % PAGE) as usize;
-        if self.flags[page] & CODE != 0 {
-            self.touched.push(Touched { address, length: 1, table: false, code: true });
-        }
-        self.flags[page] |= DIRTY;
-        self.map[start] |= bits as u8;
-    }
-
-    /// Stores that hit tracked pages since the last call.
-    pub(crate) fn take_touched(&mut self) -> Vec<Touched> {
-        std::mem::take(&mut self.touched)
-    }
-
-    /// Whether [`Memory::take_touched`] or [`Memory::take_moved`] has something.
-    #[inline]
-    pub(crate) fn has_touched(&self) -> bool {
-        !self.touched.is_empty() || self.moved
-    }
-
-    /// Whether a region has moved since the last call: nothing derived is valid any more.
-    pub(crate) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
     }
 }
 

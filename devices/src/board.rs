@@ -133,6 +133,27 @@ impl Bus for Board {
         value
     }
 
+    fn port_read_row(&mut self, port: u16, size: u8, bytes: &mut [u8]) -> usize {
+        let width = usize::from(size.max(1));
+        let mut filled = 0;
+        for element in bytes.chunks_exact_mut(width) {
+            let Some(value) = self.chips.ide.data_read(port, size) else { break };
+            element.copy_from_slice(&value.to_le_bytes()[..width]);
+            filled += width;
+        }
+        filled
+    }
+
+    fn port_write_row(&mut self, port: u16, size: u8, bytes: &[u8]) -> usize {
+        let width = usize::from(size.max(1));
+        let taken = bytes.chunks_exact(width).take_while(|element| {
+            let mut value = [0; 4];
+            value[..width].copy_from_slice(element);
+            self.chips.ide.data_write(port, size, u32::from_le_bytes(value))
+        });
+        taken.count() * width
+    }
+
     fn port_write(&mut self, memory: &mut Memory, now: Icount, port: u16, size: u8, value: u32) {
         if self.chips.ide.data_write(port, size, value) {
             return;

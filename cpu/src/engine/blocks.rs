@@ -3,7 +3,7 @@
 use super::buffer::CodeBuffer;
 use super::hasher::Map;
 use super::tlb::Tlb;
-use crate::memory::{CODE, Memory, PAGE};
+use crate::memory::{CODE, Memory, PAGE, pieces};
 
 /// What else a block's translation depends on besides its bytes and address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -128,29 +128,17 @@ impl Block {
     }
 }
 
-#[derive(Default)]
-struct CodePage {
-    /// One bit for each 64 bytes that some block covers.
-    chunks: u64,
-    blocks: Vec<u32>,
-}
-
 /// All blocks.
 #[derive(Default)]
 pub struct Blocks {
     all: Vec<Block>,
     keys: Map<(u64, u64), u32>,
-    pages: Map<usize, CodePage>,
+    /// The blocks that cover bytes of a page.
+    pages: Map<usize, Vec<u32>>,
 }
 
 fn key(rip: u64, physical: u64, mode: Mode) -> (u64, u64) {
     (rip, physical << 8 | u64::from(mode.0))
-}
-
-fn chunks(start: u64, length: u64) -> u64 {
-    let first = start % PAGE / 64;
-    let last = ((start % PAGE + length.max(1) - 1) / 64).min(63);
-    (u64::MAX >> (63 - (last - first))) << first
 }
 
 impl Blocks {
@@ -189,10 +177,9 @@ impl Blocks {
 
     fn cover(&mut self, number: u32, start: u64, length: u64, memory: &mut Memory, tlb: &mut Tlb) {
         let Some(page) = memory.page_of(start) else { return };
-        let code = self.pages.entry(page).or_default();
-        code.chunks |= chunks(start, length);
-        code.blocks.push(number);
+        self.pages.entry(page).or_default().push(number);
         tlb.track(memory, page, CODE);
+        memory.set_code(page, memory.code(page) | pieces(start, length));
     }
 
     /// Drops the blocks that cover any of `length` bytes at guest-physical `address`.
@@ -205,13 +192,13 @@ impl Blocks {
         length: u32,
     ) {
         let Some(page) = memory.page_of(address) else { return };
-        let Some(code) = self.pages.get_mut(&page) else { return };
-        if code.chunks & chunks(address, u64::from(length)) == 0 {
+        let Some(blocks) = self.pages.get_mut(&page) else { return };
+        if memory.code(page) & pieces(address, u64::from(length)) == 0 {
             return;
         }
         let start = address & !(PAGE - 1);
         let (mut dropped, mut kept) = (Vec::new(), Vec::new());
-        for &number in &code.blocks {
+        for &number in &*blocks {
             let block = &self.all[number as usize];
             let (first, end) = if block.second_page == Some(start) {
                 let head = PAGE - block.physical % PAGE;
@@ -226,7 +213,7 @@ impl Blocks {
                 kept.push(number)
             }
         }
-        code.chunks = 0;
+        let mut rest = 0;
         for &number in &kept {
             let block = &self.all[number as usize];
             let (first, size) = if block.second_page == Some(start) {
@@ -234,12 +221,12 @@ impl Blocks {
             } else {
                 (block.physical, u64::from(block.length).min(PAGE - block.physical % PAGE))
             };
-            code.chunks |= chunks(first, size);
+            rest |= pieces(first, size);
         }
-        code.blocks = kept;
-        if code.blocks.is_empty() {
+        memory.set_code(page, rest);
+        *blocks = kept;
+        if blocks.is_empty() {
             self.pages.remove(&page);
-            memory.unmark(page, CODE);
         }
         for number in dropped {
             self.drop_block(number, tlb, buffer);
@@ -261,7 +248,7 @@ impl Blocks {
     /// Forgets all blocks.
     pub fn clear(&mut self, memory: &mut Memory) {
         for &page in self.pages.keys() {
-            memory.unmark(page, CODE);
+            memory.set_code(page, 0);
         }
         *self = Blocks::default();
     }

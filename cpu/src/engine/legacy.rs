@@ -57,12 +57,18 @@ impl Engine {
     /// Brings up to date what translated code knows of segments. To be called whenever they may have changed.
     pub(super) fn refresh_segments(&mut self) {
         let state = self.state();
+        let paragraphs = state.has_paragraphs();
         if state.is_long() {
             self.segment_mode = 0;
             return;
         }
+        if self.segment_mode != 0 && self.seen_segments == (state.segments, paragraphs) {
+            return;
+        }
+        let seen = (state.segments, paragraphs);
         let (mode, all) = (bits(state), std::array::from_fn::<_, 6, _>(|number| limits(state, number)));
         self.segment_mode = mode;
+        self.seen_segments = seen;
         let frame = self.frame();
         for (number, (load, store)) in all.into_iter().enumerate() {
             (frame.load_limit[number], frame.store_limit[number]) = (load, store);

@@ -28,7 +28,7 @@ use crate::bus::Bus;
 use crate::exception::Exception;
 use crate::memory::Memory;
 use crate::paging::Format;
-use crate::state::State;
+use crate::state::{Segment, State};
 use blocks::{Block, Blocks};
 use buffer::{CodeBuffer, Guard};
 use frame::{Frame, FrameMapping};
@@ -94,6 +94,8 @@ pub struct Engine {
     bounce: Bounce,
     /// The bits of the mode that segments decide.
     segment_mode: u8,
+    /// The segments it was made of, and whether they were paragraphs.
+    seen_segments: ([Segment; 6], bool),
 }
 
 // SAFETY: the raw pointers lead to mappings the engine owns and, during a run only, to the caller's bus.
@@ -142,6 +144,7 @@ impl Engine {
             generation: 0,
             bounce: Bounce::default(),
             segment_mode: 0,
+            seen_segments: Default::default(),
         });
         let address = &raw mut *engine as u64;
         engine.frame().engine = address;

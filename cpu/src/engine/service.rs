@@ -201,24 +201,27 @@ impl Engine {
             }
         };
         let mut tracked = 0;
+        let mut code = false;
         let mut ram = true;
-        for (physical, _) in pieces.physical.iter().take(pieces.pieces) {
-            match self.memory.page_of(*physical) {
+        for &(physical, length) in pieces.physical.iter().take(pieces.pieces) {
+            match self.memory.page_of(physical) {
                 Some(page) if !site.write || self.memory.is_writable(page) => {
                     tracked |= self.memory.flags(page) & (CODE | TABLE);
+                    code |= self.memory.holds_code(page, physical, length);
                 }
                 _ => ram = false,
             }
         }
-        let free = ram && (!site.write || tracked == 0);
-        if free && pieces.pieces == 1 {
+        let fills = ram && (!site.write || tracked == 0);
+        if fills && pieces.pieces == 1 {
             self.tlb.fill(&mut self.memory, user, linear, &found, site.write);
             // A walk that set bits in a page with code must be followed up before anything else runs.
             if !self.memory.has_touched() {
                 return self.resume_at(site.block, site.retry);
             }
         }
-        if isolated || free || (ram && tracked == TABLE && site.plain) {
+        let beside_code = ram && !code && tracked & TABLE == 0;
+        if isolated || fills || beside_code || (ram && !code && site.plain) {
             return self.start_bounce(site, linear, pieces);
         }
         self.abort(site.block, site.index, Exit::Isolate)

@@ -18,8 +18,8 @@ impl Operation {
             Kind::Store => self.store_span(x, length, limit),
             Kind::Load => self.load_span(x, limit),
             Kind::Scan | Kind::Compare => self.compare_span(x, limit),
-            Kind::Input => self.input(x),
-            Kind::Output => self.output(x),
+            Kind::Input => self.input(x, length, limit),
+            Kind::Output => self.output(x, limit),
         }
     }
 
@@ -201,20 +201,46 @@ impl Operation {
         Span { iterations, finished, pause: false }
     }
 
-    fn input(&self, x: &mut Execution) -> Result<Span, Exception> {
+    fn input(&mut self, x: &mut Execution, length: u64, limit: u64) -> Result<Span, Exception> {
         let port = x.state.gpr[RDX] as u16;
         io::check(x, port, self.size as u8)?;
         let (to, user) = (self.destination(x)?, x.user());
         x.probe(to, self.size, Access::write(user))?;
+        if self.repeated && !self.crosses(to) {
+            let destination = paging::walk(x.memory, x.state, to, Access::write(user))?;
+            let elements = limit.min(self.room(x, to, RDI)).min((PIECE / self.size) as u64) as usize;
+            if is_ram(x, &destination) && !self.is_fragile(x, length, &[&destination], destination.physical) {
+                let mut bytes = [0; PIECE];
+                let wanted = &mut bytes[..elements * self.size];
+                let filled = x.bus.port_read_row(port, self.size as u8, wanted);
+                if filled > 0 {
+                    x.memory.store(destination.physical, &bytes[..filled]);
+                    return Ok(Span::of((filled / self.size) as u64));
+                }
+            }
+        }
         let value = io::read(x, port, self.size as u8);
         x.write(to, self.size, u64::from(value))?;
         Ok(Span { pause: true, ..Span::of(1) })
     }
 
-    fn output(&self, x: &mut Execution) -> Result<Span, Exception> {
+    fn output(&self, x: &mut Execution, limit: u64) -> Result<Span, Exception> {
         let port = x.state.gpr[RDX] as u16;
         io::check(x, port, self.size as u8)?;
         let from = self.source(x)?;
+        if self.repeated && !self.crosses(from) {
+            let source = paging::walk(x.memory, x.state, from, Access::read(x.user()))?;
+            let elements = limit.min(self.room(x, from, RSI)).min((PIECE / self.size) as u64) as usize;
+            if is_ram(x, &source) {
+                let mut bytes = [0; PIECE];
+                let bytes = &mut bytes[..elements * self.size];
+                x.memory.read(source.physical, bytes);
+                let taken = x.bus.port_write_row(port, self.size as u8, bytes);
+                if taken > 0 {
+                    return Ok(Span::of((taken / self.size) as u64));
+                }
+            }
+        }
         let value = x.read(from, self.size)?;
         io::write(x, port, self.size as u8, value as u32);
         Ok(Span { pause: true, ..Span::of(1) })
