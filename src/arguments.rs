@@ -69,6 +69,9 @@ pub struct RunArguments {
     /// Its memory.
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = units::bytes)]
     pub memory: u64,
+    /// Its network cards.
+    #[command(flatten)]
+    pub cards: crate::network::CardArguments,
     /// If the standby cannot be reached, run the guest all the same, unprotected, and keep trying.
     #[arg(long, requires = "peer")]
     pub unprotected_if_alone: bool,
@@ -149,6 +152,9 @@ pub struct SideArguments {
     /// Who may see the guest's screen.
     #[command(flatten)]
     pub screen: crate::screen::arguments::VncArguments,
+    /// The guest's networks.
+    #[command(flatten)]
+    pub network: crate::network::NetworkArguments,
     /// Record the guest for `ftemu replay`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

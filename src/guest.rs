@@ -20,7 +20,10 @@ pub fn load(arguments: &RunArguments) -> Result<Machine> {
         bytes.copy_from_slice(&host::random()?.to_le_bytes());
     }
     let epoch_seconds = host::unix_ns() / 1_000_000_000;
-    let config = Config { memory_bytes: arguments.memory, epoch_seconds, seed, ..Config::default() };
+    // Addresses made from this are the same at every start, and others for another guest.
+    let name = format!("{} {}", host::name(), arguments.kernel.display());
+    let nics = arguments.cards.cards(&arguments.side.network, &name);
+    let config = Config { memory_bytes: arguments.memory, epoch_seconds, seed, nics, ..Config::default() };
     let mut machine = Machine::new(&config).context("cannot make the guest's machine")?;
     let loaded = machine.load_linux(&kernel, initrd.as_deref(), &arguments.append);
     loaded.with_context(|| format!("cannot load {}", arguments.kernel.display()))?;

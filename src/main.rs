@@ -13,6 +13,7 @@ mod host;
 mod identity;
 mod journal;
 mod links;
+mod network;
 mod notices;
 mod recorder;
 mod replay;

@@ -18,6 +18,7 @@ use crate::arguments::SideArguments;
 use crate::edge::{self, Edge, Figures, Limits, Sinks};
 use crate::journal::Journal;
 use crate::links::{self, Peer};
+use crate::network::Network;
 use crate::recorder::Recorder;
 use crate::stdio::{Keyboard, Screen};
 use crate::{console, host, identity, screen};
@@ -38,6 +39,7 @@ pub struct Side {
     listener: Option<Listener>,
     console: Option<TcpListener>,
     viewers: Option<TcpListener>,
+    network: Network,
     signals: [Signal; 3],
     lives: u32,
 }
@@ -87,10 +89,11 @@ impl Side {
         if let Some(bound) = &viewers {
             journal.vnc(bound.local_addr()?);
         }
+        let network = Network::open(&arguments.network, &journal)?;
         let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         let [interrupt, terminate, hangup] = signals;
         let signals = [interrupt?, terminate?, hangup?];
-        Ok(Self { arguments, journal, peer, listener, console, viewers, signals, lives: 0 })
+        Ok(Self { arguments, journal, peer, listener, console, viewers, network, signals, lives: 0 })
     }
 
     /// How the node is to behave.
@@ -120,7 +123,8 @@ impl Side {
         let (claims, terms) = mpsc::unbounded_channel();
         let (dismissals, dismissed) = mpsc::unbounded_channel();
         let recorder = self.recorder()?;
-        let sinks = Sinks { journal: self.journal.clone(), screen, recorder, claims, dismissals };
+        let cables = self.network.cables();
+        let sinks = Sinks { journal: self.journal.clone(), screen, recorder, claims, dismissals, cables };
         let edge = Edge::new(node, sinks, Limits { must_pair, once });
         let guest = edge.start(hands)?;
         let arbiter = self.arguments.arbiter.clone().map(|path| Arbiter::new(path, claimant));
@@ -152,7 +156,7 @@ impl Side {
         clients: &mut console::server::Clients,
         keyboard: Option<&mut Keyboard>,
     ) -> std::convert::Infallible {
-        let Self { peer, listener, console, viewers, signals, journal, arguments, .. } = self;
+        let Self { peer, listener, console, viewers, network, signals, journal, arguments, .. } = self;
         let dialling = async {
             match peer {
                 Some(peer) => links::keep_dialling(peer, edge, link, must_pair, journal).await,
@@ -183,6 +187,7 @@ impl Side {
             serving,
             showing,
             edge.keep_time(),
+            network.attend(edge, journal),
             dismiss(dismissed),
             stop(signals, keyboard, edge),
             report(edge, arguments, journal)

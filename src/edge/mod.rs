@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ftemu_lockstep::{Action, Class, Event, Finish, Node, Notice, Release, Verdict};
+use ftemu_lockstep::{Action, Class, Event, Finish, Input, Node, Notice, Release, Verdict};
 use ftemu_transport::Link;
 use tokio::sync::{mpsc, watch};
 
@@ -132,6 +132,23 @@ impl Edge {
         true
     }
 
+    /// Frames came by the network of a card.
+    pub fn arrived(&self, nic: u8, frames: Vec<Vec<u8>>) {
+        let mut inner = self.lock();
+        for bytes in frames {
+            inner.node.handle(host::now_ns(), Event::Input(Input::Frame { nic, bytes }));
+        }
+        self.carry_out(&mut inner);
+    }
+
+    /// A card's network is gone for good.
+    pub fn unplugged(&self, nic: u8) {
+        let mut inner = self.lock();
+        inner.sinks.cables.cut(nic);
+        inner.node.handle(host::now_ns(), Event::Input(Input::Link { nic, up: false }));
+        self.carry_out(&mut inner);
+    }
+
     /// Console bytes that may be seen, from a position on.
     pub fn console(&self, from: u64) -> ftemu_lockstep::Piece {
         self.lock().node.console(CONSOLE_PORT, from)
@@ -236,10 +253,13 @@ impl Edge {
         // Of a guest that is off, either side may show the end.
         let off = matches!(*self.finished.borrow(), Some(Finish::PoweredOff));
         let live = inner.node.status().live || off;
-        if live && !inner.live {
-            inner.ledger.go_live();
-        }
+        let began = live && !inner.live;
         news |= live != std::mem::replace(&mut inner.live, live);
+        if began {
+            inner.ledger.go_live();
+            inner.plug_in();
+            return self.carry_out(inner);
+        }
         let survives = inner.node.acknowledged();
         news |= inner.ledger.survives(survives);
         if news {
@@ -258,6 +278,13 @@ impl Inner {
         }
     }
 
+    /// The guest's cables are this server's from now on.
+    fn plug_in(&mut self) {
+        for (nic, up) in (0..).zip(self.sinks.cables.up()) {
+            self.node.handle(host::now_ns(), Event::Input(Input::Link { nic, up }));
+        }
+    }
+
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Send { link, class, bytes } => self.send(link, class, bytes),
@@ -268,6 +295,7 @@ impl Inner {
             }
             Action::Release(Release::Serial { port: CONSOLE_PORT, bytes, .. }) => self.sinks.show(bytes),
             Action::Release(release) => self.sinks.released(&release),
+            Action::Announce { nic, bytes } => self.sinks.cables.send(nic, &bytes),
             Action::Claim { term } => self.sinks.claim(term),
             Action::Record(bytes) => self.sinks.record(bytes),
             Action::Notice(notice) => {

@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::journal::Journal;
+use crate::network::Cables;
 use crate::recorder::Recorder;
 use crate::stdio::Screen;
 
@@ -21,6 +22,8 @@ pub struct Sinks {
     pub claims: mpsc::UnboundedSender<u64>,
     /// Links to be ended when everything on them has arrived.
     pub dismissals: mpsc::UnboundedSender<Link>,
+    /// Where the guest's frames go; these do not wait in a queue of ours if the host takes them.
+    pub cables: Cables,
 }
 
 impl Sinks {
@@ -33,6 +36,7 @@ impl Sinks {
     pub(super) fn released(&self, release: &Release) {
         match release {
             Release::Serial { .. } => {}
+            Release::Frame { nic, bytes, .. } => self.cables.send(*nic, bytes),
             Release::PowerOff => self.journal.say("power_off", "the guest switched itself off", json!({})),
             Release::Reset => self.journal.say("reset", "the guest restarted itself", json!({})),
         }

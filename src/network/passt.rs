@@ -1,0 +1,116 @@
+//! The host's own network for the guest, without privileges: `passt`, a program that speaks with the guest in frames and
+//! with the world through ordinary sockets. Frames travel over a stream socket, each after its length in 32 bits,
+//! big-endian. It is our child; when this process is gone, its socket ends, and with it passt.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream as Pair;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use super::arguments::Forward;
+use crate::edge::Edge;
+
+/// Bytes on their way to passt at most; what is more is lost.
+const MOST_WAITING: usize = 4 << 20;
+/// No frame is longer.
+const LONGEST: usize = 65_550;
+
+/// passt, and the ends of what leads to it.
+pub struct Passt {
+    child: Child,
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    frames: mpsc::UnboundedReceiver<Vec<u8>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Frames on their way to passt.
+pub struct Queue {
+    frames: mpsc::UnboundedSender<Vec<u8>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    /// Sends a frame, in order.
+    pub fn send(&self, frame: &[u8]) {
+        if self.waiting.load(Ordering::Relaxed) + frame.len() > MOST_WAITING {
+            return;
+        }
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let message = [&length, frame].concat();
+        self.waiting.fetch_add(message.len(), Ordering::Relaxed);
+        // Once passt is gone, so are frames.
+        let _ = self.frames.send(message);
+    }
+}
+
+impl Passt {
+    /// Starts passt. Must be called inside of a runtime.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub fn start(forwards: &[Forward]) -> Result<(Self, Queue)> {
+        let (ours, theirs) = Pair::pair().context("cannot make a socket for passt")?;
+        ours.set_nonblocking(true).context("cannot make a socket for passt")?;
+        let mut command = Command::new("passt");
+        // Standard input is its socket.
+        command.args(["--foreground", "--quiet", "--fd", "0", "--mtu", "1500"]);
+        if !forwards.is_empty() {
+            let ports: Vec<String> = forwards.iter().map(|ports| format!("{}:{}", ports.host, ports.guest)).collect();
+            command.args(["--tcp-ports", &ports.join(",")]);
+        }
+        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stdout(Stdio::null()).kill_on_drop(true);
+        let child = command.spawn().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!("--net user needs passt, which is not installed: apt install passt"),
+            _ => anyhow!("cannot start passt: {error}"),
+        })?;
+        let (reader, writer) = UnixStream::from_std(ours).context("cannot use the socket of passt")?.into_split();
+        let (sender, frames) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let queue = Queue { frames: sender, waiting: Arc::clone(&waiting) };
+        Ok((Self { child, reader: BufReader::with_capacity(LONGEST, reader), writer, frames, waiting }, queue))
+    }
+
+    /// Carries frames in both directions; returns why it does so no more.
+    pub async fn carry(&mut self, nic: u8, edge: &Edge) -> String {
+        let Self { child, reader, writer, frames, waiting } = self;
+        let sending = async {
+            while let Some(message) = frames.recv().await {
+                waiting.fetch_sub(message.len(), Ordering::Relaxed);
+                if writer.write_all(&message).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let why = tokio::select! {
+            why = receive(reader, nic, edge) => Some(why),
+            () = sending => None,
+        };
+        let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        match why {
+            Some(Some(nonsense)) => nonsense,
+            _ => format!("passt has ended ({status})"),
+        }
+    }
+}
+
+/// Tells the node of every frame, until passt speaks no more or nonsense.
+async fn receive(reader: &mut BufReader<OwnedReadHalf>, nic: u8, edge: &Edge) -> Option<String> {
+    loop {
+        let length = reader.read_u32().await.ok()? as usize;
+        if length > LONGEST {
+            return Some(format!("passt announced a frame of {length} bytes"));
+        }
+        let mut frame = vec![0; length];
+        reader.read_exact(&mut frame).await.ok()?;
+        edge.arrived(nic, vec![frame]);
+    }
+}
