@@ -39,7 +39,13 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
             let value = operand::Place::of(x, instruction, 0).read(x, 1)?;
             x.set_register(Register::AL, value);
         }
-        Mnemonic::Rdsspd | Mnemonic::Rdsspq => {}
+        // Hints of later parts.
+        Mnemonic::Rdsspd
+        | Mnemonic::Rdsspq
+        | Mnemonic::Cldemote
+        | Mnemonic::Prefetchwt1
+        | Mnemonic::Prefetchit0
+        | Mnemonic::Prefetchit1 => {}
         _ => return Err(Exception::invalid_opcode()),
     }
     Ok(Flow::Next)
