@@ -51,23 +51,34 @@ pub enum Command {
     Replay(ReplayArguments),
     /// Show this server's key, made at the first use.
     Identity(IdentityArguments),
+    /// Make, look at, import, check and build disk images.
+    Image(crate::image::ImageArguments),
 }
 
 /// What `run` needs to know.
 #[derive(Debug, Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub struct RunArguments {
-    /// The guest's Linux kernel (a bzImage, as in /boot/vmlinuz-*).
+    /// The guest's disks and CDs.
+    #[command(flatten)]
+    pub drives: crate::drives::DriveArguments,
+    /// What to start from, in this order: c the first disk, d the first CD, n the network.
+    #[arg(long, value_name = "ORDER", default_value = "cdn", value_parser = crate::firmware::boot_order)]
+    pub boot: crate::firmware::BootOrder,
+    /// The BIOS to start disks with [default: SeaBIOS of the package `seabios`].
     #[arg(long, value_name = "FILE")]
-    pub kernel: PathBuf,
-    /// Its initial RAM disk.
+    pub firmware: Option<PathBuf>,
+    /// Start this Linux kernel (a bzImage, as in /boot/vmlinuz-*) without a BIOS.
     #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The kernel's initial RAM disk.
+    #[arg(long, value_name = "FILE", requires = "kernel")]
     pub initrd: Option<PathBuf>,
-    /// Its kernel command line.
-    #[arg(long, value_name = "TEXT", default_value = "console=ttyS0")]
+    /// The kernel's command line.
+    #[arg(long, value_name = "TEXT", default_value = "console=ttyS0", requires = "kernel")]
     pub append: String,
-    /// Its memory.
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = units::bytes)]
+    /// The guest's memory.
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = units::bytes)]
     pub memory: u64,
     /// Its network cards.
     #[command(flatten)]
@@ -88,10 +99,14 @@ pub struct RunArguments {
 
 const RUN_EXAMPLES: &str = "\
 Examples:
-  An unprotected guest, its console on this terminal (Ctrl-A X ends it):
+  A guest from its disk, its console on this terminal (Ctrl-A X ends it):
+    ftemu run debian.img
+  The same guest, protected by a standby that has its own copy of the disk:
+    ftemu run debian.img --peer server-b:7700
+  An installation, on a disk that stays as it is, with more memory:
+    ftemu run disk.qcow2 --cdrom install.iso --boot d --memory 2G --snapshot
+  A kernel without a disk:
     ftemu run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0
-  The same guest, protected by a standby:
-    ftemu run --kernel vmlinuz --initrd initrd.gz --peer server-b:7700
   ... which also survives silence (a cut cable, a stopped server), not only a process's death:
     ftemu run ... --peer server-b:7700 --arbiter file:/shared/guest1
   A guest that runs alone until a standby comes (`ftemu standby --peer server-a:7700`):
@@ -103,6 +118,9 @@ Exit status: 0 the guest switched itself off or was stopped by a signal; 1 an er
 #[derive(Debug, Args)]
 #[command(after_help = STANDBY_EXAMPLES)]
 pub struct StandbyArguments {
+    /// This server's copies of the guest's disks and CDs, in the order that `run` has them.
+    #[command(flatten)]
+    pub drives: crate::drives::DriveArguments,
     /// Exit when this standby has lost its guest (its primary is gone too early, or the two differed), instead of
     /// waiting for the next one.
     #[arg(long)]
@@ -114,8 +132,8 @@ pub struct StandbyArguments {
 
 const STANDBY_EXAMPLES: &str = "\
 Examples:
-  Wait for a guest:
-    ftemu standby --listen 0.0.0.0:7700 --console-listen 127.0.0.1:7712
+  Wait for a guest with a disk, of which this server has a copy (an old one will do; its size matters):
+    ftemu standby debian.img --listen 0.0.0.0:7700 --console-listen 127.0.0.1:7712
   Become the standby of a guest that runs already (one that was started with --listen, or a standby that took over):
     ftemu standby --peer server-b:7700
   Record the guest here, at no cost to its primary:

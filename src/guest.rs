@@ -2,32 +2,59 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ftemu_devices::{Config, Machine};
 
 use crate::arguments::RunArguments;
-use crate::host;
+use crate::drives::Drives;
+use crate::{firmware, host};
 
-/// A machine with the kernel and initrd that the user names, ready for its first instruction.
+/// A machine with the drives given and what the user wants it to start, ready for its first instruction.
 ///
 /// # Errors
 /// When a file cannot be read or is not what it should be, or the memory cannot be had.
-pub fn load(arguments: &RunArguments) -> Result<Machine> {
-    let kernel = read(&arguments.kernel, "kernel")?;
-    let initrd = arguments.initrd.as_deref().map(|path| read(path, "initrd")).transpose()?;
+pub fn load(arguments: &RunArguments, drives: &Drives) -> Result<Machine> {
+    let configs = drives.configs();
+    ensure!(
+        arguments.kernel.is_some() || !configs.is_empty(),
+        "there is nothing to start: name a disk image (ftemu run disk.img), a CD (--cdrom FILE) or a kernel (--kernel FILE); \
+         `ftemu image build debian --output debian.img` makes a disk to begin with"
+    );
     let mut seed = [0; 32];
     for bytes in seed.chunks_exact_mut(8) {
         bytes.copy_from_slice(&host::random()?.to_le_bytes());
     }
-    let epoch_seconds = host::unix_ns() / 1_000_000_000;
     // Addresses made from this are the same at every start, and others for another guest.
-    let name = format!("{} {}", host::name(), arguments.kernel.display());
-    let nics = arguments.cards.cards(&arguments.side.network, &name);
-    let config = Config { memory_bytes: arguments.memory, epoch_seconds, seed, nics, ..Config::default() };
+    let name = format!("{} {:?} {:?}", host::name(), arguments.drives, arguments.kernel);
+    let config = Config {
+        memory_bytes: arguments.memory,
+        epoch_seconds: host::unix_ns() / 1_000_000_000,
+        seed,
+        drives: configs,
+        video: arguments.kernel.is_none() || arguments.side.screen.vnc.is_some(),
+        boot_order: arguments.boot.0.clone(),
+        nics: arguments.cards.cards(&arguments.side.network, &name),
+        ..Config::default()
+    };
     let mut machine = Machine::new(&config).context("cannot make the guest's machine")?;
-    let loaded = machine.load_linux(&kernel, initrd.as_deref(), &arguments.append);
-    loaded.with_context(|| format!("cannot load {}", arguments.kernel.display()))?;
+    for (drive, storage) in (0u8..).zip(drives.handles()) {
+        machine.attach(drive, storage).context("cannot attach a drive")?;
+    }
+    match &arguments.kernel {
+        Some(kernel) => load_kernel(&mut machine, kernel, arguments)?,
+        None => {
+            let firmware = firmware::load(arguments.firmware.as_deref())?;
+            machine.load_firmware(firmware).context("cannot load the firmware")?;
+        }
+    }
     Ok(machine)
+}
+
+fn load_kernel(machine: &mut Machine, path: &Path, arguments: &RunArguments) -> Result<()> {
+    let kernel = read(path, "kernel")?;
+    let initrd = arguments.initrd.as_deref().map(|path| read(path, "initrd")).transpose()?;
+    let loaded = machine.load_linux(&kernel, initrd.as_deref(), &arguments.append);
+    loaded.with_context(|| format!("cannot load {}", path.display()))
 }
 
 fn read(path: &Path, what: &str) -> Result<Vec<u8>> {

@@ -34,13 +34,13 @@ pub fn check_cpu() -> Result<()> {
     Ok(())
 }
 
-/// This server as its peer must know it.
+/// This server as its peer must know it, but for the guest's drives.
 ///
 /// # Errors
 /// When the running program cannot be read.
 pub fn identity() -> Result<Identity> {
     let (cpu_vendor, cpu_family, cpu_model) = cpu();
-    Ok(Identity { protocol: PROTOCOL, build: build()?, cpu_vendor, cpu_family, cpu_model })
+    Ok(Identity { protocol: PROTOCOL, build: build()?, cpu_vendor, cpu_family, cpu_model, drives: Vec::new() })
 }
 
 /// The same, with what the user wants to pretend.

@@ -7,10 +7,13 @@ mod arbiter;
 mod arguments;
 mod console;
 mod demo;
+mod drives;
 mod edge;
+mod firmware;
 mod guest;
 mod host;
 mod identity;
+mod image;
 mod journal;
 mod links;
 mod network;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Press(arguments) => screen::commands::press(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Identity(arguments) => identity::identity(&arguments),
+        Command::Image(arguments) => image::image(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("ftemu: error: {error:#}");

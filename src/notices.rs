@@ -3,7 +3,7 @@
 use ftemu_lockstep::Notice;
 use serde_json::{Value, json};
 
-use crate::units::show_ms;
+use crate::units::{show_bytes, show_ms};
 
 /// The sentence for a notice.
 pub fn sentence(notice: &Notice) -> String {
@@ -17,6 +17,11 @@ pub fn sentence(notice: &Notice) -> String {
         Notice::Refused(reason) => format!("the other server refuses: {reason}"),
         Notice::Nonsense(what) => format!("the other server sent nonsense ({what}); the connection was ended"),
         Notice::Transferring { pages } => format!("transferring the guest's state: {pages} pages of memory"),
+        Notice::Mirroring { bytes } => {
+            format!("making the disks equal: comparing {} with the other server", show_bytes(*bytes))
+        }
+        Notice::Mirrored { sent_bytes } => format!("the disks are equal: {} differed", show_bytes(*sent_bytes)),
+        Notice::DriveFailed { drive } => format!("DISK FAILURE: drive {drive} cannot be used here; this side gives up"),
         Notice::Protected { term, count } => {
             format!("PROTECTED: both servers run the guest (term {term}, instruction {})", count.0)
         }
@@ -59,6 +64,9 @@ pub fn fields(notice: &Notice) -> (&'static str, Value) {
         Notice::Refused(why) => ("refused", json!({ "why": why })),
         Notice::Nonsense(why) => ("nonsense", json!({ "why": why })),
         Notice::Transferring { pages } => ("transferring", json!({ "pages": pages })),
+        Notice::Mirroring { bytes } => ("mirroring", json!({ "bytes": bytes })),
+        Notice::Mirrored { sent_bytes } => ("mirrored", json!({ "sent_bytes": sent_bytes })),
+        Notice::DriveFailed { drive } => ("drive_failed", json!({ "drive": drive })),
         Notice::Protected { term, count } => ("protected", json!({ "term": term, "count": count.0 })),
         Notice::Unprotected { term, why } => ("unprotected", json!({ "term": term, "why": why })),
         Notice::Silent { quiet_ns } => ("silent", json!({ "quiet_ns": quiet_ns })),

@@ -6,13 +6,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use ftemu_lockstep::Sectors;
+use ftemu_lockstep::file::sectors_frame;
 use zstd::Encoder;
 
 use crate::journal::Journal;
@@ -26,12 +28,60 @@ const LEVEL: i32 = 3;
 
 /// A recording that goes on.
 pub struct Recorder {
-    pieces: Option<Sender<Vec<u8>>>,
-    waiting_bytes: Arc<AtomicU64>,
-    first: bool,
+    feed: Option<Arc<Feed>>,
+    tap: Tap,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The way to the thread.
+struct Feed {
+    pieces: Sender<Vec<u8>>,
+    waiting_bytes: Arc<AtomicU64>,
+    /// The record's head is in.
+    begun: AtomicBool,
+    /// The disk is too slow: nothing more is taken.
+    stopped: AtomicBool,
     path: PathBuf,
     journal: Journal,
+}
+
+/// Where drives put what the guest reads, for the record that is being made, if there is one.
+#[derive(Clone, Default)]
+pub struct Tap(Arc<Mutex<Option<Arc<Feed>>>>);
+
+impl Tap {
+    /// Records what was read from a disk. False: nothing is being recorded (yet).
+    pub fn put(&self, sectors: impl FnOnce() -> Sectors) -> bool {
+        let feed = self.lock().clone();
+        let feed = feed.filter(|feed| feed.begun.load(Ordering::Acquire));
+        feed.is_some_and(|feed| {
+            feed.append(sectors_frame(&sectors()));
+            true
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Feed>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Feed {
+    fn append(&self, bytes: Vec<u8>) {
+        if self.stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        // The image of the guest's memory comes first, in one piece, and is no sign of a slow disk: it is not counted.
+        if self.begun.load(Ordering::Relaxed) {
+            let waiting = self.waiting_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            if waiting > WAITING_LIMIT_BYTES && !self.stopped.swap(true, Ordering::Relaxed) {
+                self.journal.recording_failed(&self.path, "the disk is too slow for it");
+                return;
+            }
+        }
+        // A writer that has failed has said so.
+        let _ = self.pieces.send(bytes);
+        self.begun.store(true, Ordering::Release);
+    }
 }
 
 impl Recorder {
@@ -39,37 +89,32 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file exists or cannot be made.
-    pub fn create(path: &Path, journal: Journal) -> Result<Self> {
+    pub fn create(path: &Path, tap: Tap, journal: Journal) -> Result<Self> {
         let file = create_new(path).with_context(|| format!("cannot record into {}", path.display()))?;
         let (pieces, receiver) = channel();
         let waiting_bytes = Arc::new(AtomicU64::new(0));
         let writer = Writer { path: path.into(), journal: journal.clone(), waiting_bytes: Arc::clone(&waiting_bytes) };
         let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || writer.run(file, &receiver));
         let thread = Some(thread.context("cannot start the recording thread")?);
-        Ok(Self { pieces: Some(pieces), waiting_bytes, first: true, thread, path: path.into(), journal })
+        let (begun, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        let feed = Arc::new(Feed { pieces, waiting_bytes, begun, stopped, path: path.into(), journal });
+        *tap.lock() = Some(Arc::clone(&feed));
+        Ok(Self { feed: Some(feed), tap, thread })
     }
 
     /// Takes the next bytes of the record.
     pub fn append(&mut self, bytes: Vec<u8>) {
-        let Some(pieces) = &self.pieces else { return };
-        // The image of the guest's memory comes first, in one piece, and is no sign of a slow disk: it is not counted.
-        if !std::mem::take(&mut self.first) {
-            let waiting = self.waiting_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            if waiting > WAITING_LIMIT_BYTES {
-                self.journal.recording_failed(&self.path, "the disk is too slow for it");
-                self.pieces = None;
-                return;
-            }
+        if let Some(feed) = &self.feed {
+            feed.append(bytes);
         }
-        // A writer that has failed has said so.
-        let _ = pieces.send(bytes);
     }
 }
 
 impl Drop for Recorder {
     /// Closes the record: everything is on the disk afterwards.
     fn drop(&mut self) {
-        self.pieces = None;
+        *self.tap.lock() = None;
+        self.feed = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

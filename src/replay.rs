@@ -8,11 +8,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use ftemu_cpu::Icount;
 use ftemu_devices::Machine;
-use ftemu_lockstep::{Entry, FileError, Head, Image, Output, Record, RecordReader, Replay, ReplayError};
+use ftemu_lockstep::{Entry, FileError, Head, Identity, Image, Output, Record, RecordReader, Replay, ReplayError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::arguments::ReplayArguments;
 use crate::console::ledger::CONSOLE_PORT;
+use crate::drives::replayed::RecordedDisks;
 use crate::host;
 
 /// Bytes read from the record at a time, after decompression.
@@ -35,7 +36,7 @@ pub fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
     let head = records.head().with_context(|| format!("cannot replay {path}"))?;
     let progress = records.progress.clone();
     warn_of_other_host(&head, &progress)?;
-    let mut player = Player::new(arguments, &head, progress)?;
+    let mut player = Player::new(arguments, &head, &records.disks, progress)?;
     let outcome = player.play(&mut records);
     player.progress.finish_and_clear();
     player.show()?;
@@ -59,6 +60,8 @@ pub fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
 struct Records {
     source: Box<dyn Read>,
     reader: RecordReader,
+    /// What the guest read from its disks.
+    disks: RecordedDisks,
     /// What the decompression came to at the end.
     trouble: Option<io::Error>,
     ended: bool,
@@ -76,7 +79,7 @@ impl Records {
         file.rewind()?;
         let progress = progress(file.metadata()?.len());
         let source = Box::new(zstd::Decoder::new(progress.wrap_read(file))?);
-        Ok(Self { source, reader: RecordReader::new(), trouble: None, ended: false, progress })
+        Ok(Self { source, reader: RecordReader::new(), disks: RecordedDisks::default(), trouble: None, ended: false, progress })
     }
 
     fn head(&mut self) -> Result<Head> {
@@ -94,7 +97,9 @@ impl Records {
     /// The next record; `None` at the end of a whole file.
     fn next(&mut self) -> Result<Option<Record>> {
         loop {
-            if let Some(record) = self.reader.next_record()? {
+            let record = self.reader.next_record()?;
+            self.disks.add(self.reader.take_sectors());
+            if let Some(record) = record {
                 return Ok(Some(record));
             }
             if self.ended {
@@ -141,7 +146,7 @@ fn progress(bytes: u64) -> ProgressBar {
 }
 
 fn warn_of_other_host(head: &Head, progress: &ProgressBar) -> Result<()> {
-    let ours = host::identity()?;
+    let ours = Identity { drives: head.identity.drives.clone(), ..host::identity()? };
     if let Err(difference) = ours.check(&head.identity) {
         progress.suspend(|| {
             eprintln!(
@@ -169,8 +174,12 @@ struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    fn new(arguments: &'a ReplayArguments, head: &Head, progress: ProgressBar) -> Result<Self> {
-        let machine: Machine = head.image.restore().context("the record's first state cannot be loaded")?;
+    fn new(arguments: &'a ReplayArguments, head: &Head, disks: &RecordedDisks, progress: ProgressBar) -> Result<Self> {
+        let mut machine: Machine = head.image.restore().context("the record's first state cannot be loaded")?;
+        for drive in 0..machine.drives().count() {
+            let storage = disks.storage(drive, machine.drives().sectors(drive));
+            machine.attach(drive, Box::new(storage)).context("cannot attach a drive")?;
+        }
         let replay = Replay::new(machine);
         Ok(Self {
             arguments,
@@ -241,8 +250,14 @@ impl<'a> Player<'a> {
     /// Goes on with another machine that has the state of this one.
     fn checkpoint(&mut self) -> Result<()> {
         self.checkpoint_at = None;
+        let drives = self.replay.guest_mut().drives_mut();
+        drives.fetch();
         let image = Image::of(self.replay.guest());
-        let machine: Machine = image.restore().context("the checkpoint cannot be loaded")?;
+        let storages = self.replay.guest_mut().drives_mut().detach();
+        let mut machine: Machine = image.restore().context("the checkpoint cannot be loaded")?;
+        for (drive, storage) in (0u8..).zip(storages) {
+            machine.attach(drive, storage).context("cannot attach a drive")?;
+        }
         self.show()?;
         self.replay = Replay::new(machine);
         self.progress.suspend(|| eprintln!("ftemu: resumed from a checkpoint at instruction {}", image.count.0));

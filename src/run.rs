@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use ftemu_devices::Machine;
-use ftemu_lockstep::{Finish, Hands, Node, Place};
+use ftemu_lockstep::{Finish, Hands, Identity, Node, Place};
 use serde_json::json;
 
 use crate::arguments::RunArguments;
+use crate::drives::{Drives, Policy};
 use crate::journal::Journal;
+use crate::recorder::Tap;
 use crate::side::{Birth, Side, claimant};
 use crate::stdio::{Keyboard, Screen};
 use crate::{arbiter, guest, host};
@@ -25,22 +27,33 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     host::check_cpu()?;
     let events_on_output = arguments.side.events.as_deref() == Some(Path::new("-"));
     ensure!(arguments.no_stdio || !events_on_output, "--events - needs --no-stdio: both want standard output");
-    let machine = guest::load(&arguments)?;
     if let Some(path) = &arguments.side.arbiter {
         arbiter::prepare(path, arguments.forget_claims)?;
     }
     let journal = Journal::start(arguments.side.events.as_deref())?;
+    let policy = Policy::new(journal.clone());
+    let tap = arguments.side.record.is_some().then(Tap::default);
+    let drives = Drives::open(&arguments.drives.specs(), &policy, tap.as_ref())?;
+    let machine = guest::load(&arguments, &drives)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the network's runtime")?;
     let outcome =
-        runtime.context("cannot start the network's runtime")?.block_on(protect(arguments, machine, &journal));
+        runtime.block_on(protect(arguments, machine, drives.sectors(), (policy, tap.unwrap_or_default()), &journal));
+    let closed = drives.close();
     journal.flush();
-    outcome
+    outcome.and_then(|status| closed.map(|()| status))
 }
 
-async fn protect(arguments: RunArguments, machine: Machine, journal: &Journal) -> Result<ExitCode> {
-    let identity = host::identity_of_side(&arguments.side)?;
+async fn protect(
+    arguments: RunArguments,
+    machine: Machine,
+    sectors: Vec<u64>,
+    (policy, tap): (Policy, Tap),
+    journal: &Journal,
+) -> Result<ExitCode> {
+    let identity = Identity { drives: sectors, ..host::identity_of_side(&arguments.side)? };
     let must_pair = arguments.side.peer.is_some() && !arguments.unprotected_if_alone;
-    let mut side = Side::open(arguments.side, journal.clone()).await?;
+    let mut side = Side::open(arguments.side, policy, tap, journal.clone()).await?;
     journal.note("started", json!({ "role": "primary", "process": std::process::id(), "build": identity.build }));
     let link = match &side.peer {
         Some(peer) if must_pair => {

@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 use crate::arbiter::Arbiter;
 use crate::arguments::SideArguments;
 use crate::edge::{self, Edge, Figures, Limits, Sinks};
+use crate::drives::Policy;
 use crate::journal::Journal;
 use crate::links::{self, Peer};
 use crate::network::Network;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, Tap};
 use crate::stdio::{Keyboard, Screen};
 use crate::{console, host, identity, screen};
 
@@ -39,6 +40,8 @@ pub struct Side {
     listener: Option<Listener>,
     console: Option<TcpListener>,
     viewers: Option<TcpListener>,
+    policy: Policy,
+    tap: Tap,
     network: Network,
     signals: [Signal; 3],
     lives: u32,
@@ -65,7 +68,7 @@ impl Side {
     ///
     /// # Errors
     /// When one of them cannot be had, or there is no identity.
-    pub async fn open(arguments: SideArguments, journal: Journal) -> Result<Self> {
+    pub async fn open(arguments: SideArguments, policy: Policy, tap: Tap, journal: Journal) -> Result<Self> {
         let settings = ftemu_transport::Settings { silence_limit: arguments.silence_limit, ..Default::default() };
         let mut listener = None;
         if let Some(address) = arguments.listen {
@@ -93,7 +96,7 @@ impl Side {
         let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         let [interrupt, terminate, hangup] = signals;
         let signals = [interrupt?, terminate?, hangup?];
-        Ok(Self { arguments, journal, peer, listener, console, viewers, network, signals, lives: 0 })
+        Ok(Self { arguments, policy, tap, journal, peer, listener, console, viewers, network, signals, lives: 0 })
     }
 
     /// How the node is to behave.
@@ -124,7 +127,7 @@ impl Side {
         let (dismissals, dismissed) = mpsc::unbounded_channel();
         let recorder = self.recorder()?;
         let cables = self.network.cables();
-        let sinks = Sinks { journal: self.journal.clone(), screen, recorder, claims, dismissals, cables };
+        let sinks = Sinks { policy: self.policy.clone(), journal: self.journal.clone(), screen, recorder, claims, dismissals, cables };
         let edge = Edge::new(node, sinks, Limits { must_pair, once });
         let guest = edge.start(hands)?;
         let arbiter = self.arguments.arbiter.clone().map(|path| Arbiter::new(path, claimant));
@@ -202,7 +205,7 @@ impl Side {
         if self.lives > 1 {
             path.push(format!(".{}", self.lives));
         }
-        Recorder::create(&PathBuf::from(path), self.journal.clone()).map(Some)
+        Recorder::create(&PathBuf::from(path), self.tap.clone(), self.journal.clone()).map(Some)
     }
 }
 

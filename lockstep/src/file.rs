@@ -1,9 +1,11 @@
-//! The record file: a head with the guest's image, then the log in frames, each with the chain up to it.
+//! The record file: a head with the guest's image, then the log in frames, each with the chain up to it; between them what
+//! the guest read from its disks for the first time, so that a replay needs no disk.
 //!
 //! ```text
 //! "ftemulog" | version: u32 | length of the head: u64 | head | 16 bytes of its BLAKE3 | frame | frame | ...
 //! head:  identity | position | config | state | pages: number | (page number, 4096 bytes)*
-//! frame: length | records, each encoded against the one before | chain after the last (16 bytes)
+//! frame: 0 | length | records, each encoded against the one before | chain after the last (16 bytes)
+//!    or: 1 | drive: u8 | sector | length | content of sectors | 16 bytes of the BLAKE3 of all this
 //! ```
 //!
 //! Only bytes go in and out; the edge compresses them and owns the file. Numbers without a width are LEB128.
@@ -22,10 +24,13 @@ use std::collections::{BTreeMap, VecDeque};
 pub const MAGIC: &[u8; 8] = b"ftemulog";
 
 /// The version of the format; a reader reads its own only.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const PREFIX_BYTES: usize = 20;
 const HASH_BYTES: usize = 16;
+/// Kinds of frames.
+const LOG: u8 = 0;
+const SECTORS: u8 = 1;
 
 /// What a record begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,9 +104,34 @@ pub fn head(identity: &Identity, position: Position, image: &Image) -> Vec<u8> {
 /// A frame: the encodings of some records, and the chain after them.
 pub fn frame(records: &[u8], chain: Chain) -> Vec<u8> {
     let mut out = Vec::with_capacity(records.len() + 24);
+    out.push(LOG);
     put_bytes(&mut out, records);
     out.extend_from_slice(&chain.0);
     out
+}
+
+/// A frame: sectors of a disk as they were when the guest read them, which it had neither read nor written since the
+/// record began. Comes before the records of any later count.
+pub fn sectors_frame(sectors: &Sectors) -> Vec<u8> {
+    let Sectors { drive, sector, bytes } = sectors;
+    let mut out = Vec::with_capacity(bytes.len() + 40);
+    out.extend([SECTORS, *drive]);
+    put_number(&mut out, *sector);
+    put_bytes(&mut out, bytes);
+    let hash = first16(blake3::hash(&out).as_bytes());
+    out.extend_from_slice(&hash);
+    out
+}
+
+/// Content of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sectors {
+    /// Which drive.
+    pub drive: u8,
+    /// The first sector of 512 bytes.
+    pub sector: u64,
+    /// Whole sectors.
+    pub bytes: Vec<u8>,
 }
 
 /// Reads a record from bytes that come in pieces of any size.
@@ -113,6 +143,7 @@ pub struct RecordReader {
     end: Option<Position>,
     start: u64,
     ready: VecDeque<Record>,
+    sectors: Vec<Sectors>,
 }
 
 impl RecordReader {
@@ -160,18 +191,35 @@ impl RecordReader {
     /// # Errors
     /// The frame is damaged.
     pub fn next_record(&mut self) -> Result<Option<Record>, FileError> {
-        if self.ready.is_empty() {
-            self.frame()?;
-        }
+        while self.ready.is_empty() && self.frame()? {}
         Ok(self.ready.pop_front())
     }
 
-    fn frame(&mut self) -> Result<(), FileError> {
-        let Some(start) = self.end else { return Ok(()) };
+    /// What was read from disks between the record before and the last one that [`RecordReader::next_record`] gave.
+    pub fn take_sectors(&mut self) -> Vec<Sectors> {
+        std::mem::take(&mut self.sectors)
+    }
+
+    /// Reads a frame, if there is a whole one.
+    fn frame(&mut self) -> Result<bool, FileError> {
+        let (Some(start), Some(&kind)) = (self.end, self.bytes.first()) else { return Ok(false) };
         let mut reader = Reader::new(&self.bytes);
-        let (records, chain) = match reader.bytes().and_then(|records| Ok((records, reader.array::<HASH_BYTES>()?))) {
-            Ok(frame) => frame,
-            Err(bad) if bad.what == "cut short" => return Ok(()),
+        let read = match kind {
+            LOG => read_log(&mut reader).map(|(records, chain)| Ok((records, chain))),
+            _ => read_sectors(&mut reader).map(Err),
+        };
+        let (records, chain) = match read {
+            Ok(Ok(frame)) => frame,
+            Ok(Err((sectors, hash))) => {
+                let length = reader.at() as usize;
+                if first16(blake3::hash(&self.bytes[..length - HASH_BYTES]).as_bytes()) != hash {
+                    return Err(self.damaged("the hash of a disk's content is another".into()));
+                }
+                self.sectors.push(sectors);
+                self.take(length);
+                return Ok(true);
+            }
+            Err(bad) if bad.what == "cut short" => return Ok(false),
             Err(bad) => return Err(self.damaged(bad.to_string())),
         };
         let length = reader.at() as usize;
@@ -186,7 +234,7 @@ impl RecordReader {
         self.ready.extend(ready);
         self.end = Some(end);
         self.take(length);
-        Ok(())
+        Ok(true)
     }
 
     /// The file has ended: says whether it was whole. A record whose writer was killed is cut short; what came before
@@ -218,6 +266,19 @@ impl RecordReader {
         self.bytes.drain(..length);
         self.taken += length as u64;
     }
+}
+
+fn read_log<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], [u8; HASH_BYTES]), Bad> {
+    reader.byte()?;
+    Ok((reader.bytes()?, reader.array()?))
+}
+
+fn read_sectors(reader: &mut Reader<'_>) -> Result<(Sectors, [u8; HASH_BYTES]), Bad> {
+    if reader.byte()? != SECTORS {
+        return Err(reader.bad("no such kind of frame"));
+    }
+    let sectors = Sectors { drive: reader.byte()?, sector: reader.number()?, bytes: reader.bytes()?.to_vec() };
+    Ok((sectors, reader.array()?))
 }
 
 fn read_head(bytes: &[u8]) -> Result<Head, Bad> {
@@ -252,8 +313,13 @@ mod tests {
             let index = log.end().index;
             log.append(record.count, record.entry);
             bytes.extend(frame(&log.batch(index), log.end().chain));
+            bytes.extend(sectors_frame(&sectors(index)));
         }
         (bytes, head_bytes)
+    }
+
+    fn sectors(index: u64) -> Sectors {
+        Sectors { drive: index as u8, sector: index << 30, bytes: vec![index as u8; 1024] }
     }
 
     fn read(bytes: &[u8], piece: usize) -> (Vec<Record>, Result<(), FileError>) {
@@ -268,7 +334,12 @@ mod tests {
             }
             loop {
                 match reader.next_record() {
-                    Ok(Some(record)) => records.push(record),
+                    Ok(Some(record)) => {
+                        let before: Vec<u64> = reader.take_sectors().iter().map(|sectors| sectors.sector).collect();
+                        let expected = (records.len() as u64).checked_sub(1).map(|index| sectors(index).sector);
+                        assert_eq!(before, Vec::from_iter(expected));
+                        records.push(record);
+                    }
                     Ok(None) => break,
                     Err(error) => return (records, Err(error)),
                 }

@@ -79,7 +79,7 @@ pub mod work;
 
 pub use driver::{Driver, Step};
 pub use event::{Action, Event, Finish, Notice, Release, Verdict};
-pub use file::{FileError, Head, RecordReader};
+pub use file::{FileError, Head, RecordReader, Sectors};
 pub use ftemu_cpu::Icount;
 pub use ftemu_devices::{Emitted, Input, Output, Ran};
 pub use guest::{Guest, GuestError};

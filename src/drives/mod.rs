@@ -5,8 +5,11 @@
 //! full or broken is decided in one place (`policy`).
 
 mod arguments;
+mod capture;
 mod handle;
 mod policy;
+pub mod replayed;
+mod sparse;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -20,7 +23,10 @@ use ftemu_images::{Disk, Options};
 pub use arguments::DriveArguments;
 pub use policy::Policy;
 pub use spec::{Interface, Spec};
+use capture::Capture;
 use worker::Worker;
+
+use crate::recorder::Tap;
 
 /// What the guest knows of a drive without a serial number given.
 const SERIAL: &str = "ftemu";
@@ -28,14 +34,15 @@ const SERIAL: &str = "ftemu";
 /// All drives of this side, open.
 pub struct Drives {
     open: Vec<(DriveConfig, Worker)>,
+    tap: Option<Tap>,
 }
 
 impl Drives {
-    /// Opens the images, in the order given.
+    /// Opens the images, in the order given. What is read from them also goes to the tap.
     ///
     /// # Errors
     /// An image cannot be used, or there are more drives than places for them.
-    pub fn open(specs: &[Spec], policy: &Policy) -> Result<Self> {
+    pub fn open(specs: &[Spec], policy: &Policy, tap: Option<&Tap>) -> Result<Self> {
         let attachments = attach(specs)?;
         let mut open = Vec::new();
         for (number, (spec, attachment)) in specs.iter().zip(attachments).enumerate() {
@@ -49,7 +56,7 @@ impl Drives {
             };
             open.push((config, Worker::start(disk, &spec.path, policy.clone())?));
         }
-        Ok(Self { open })
+        Ok(Self { open, tap: tap.cloned() })
     }
 
     /// What the machine is told of them.
@@ -64,7 +71,13 @@ impl Drives {
 
     /// New handles for a machine. Those given out before are of no use any more.
     pub fn handles(&self) -> Vec<Box<dyn Storage>> {
-        self.open.iter().map(|(_, worker)| Box::new(worker.handle()) as Box<dyn Storage>).collect()
+        let handle = |(drive, (_, worker)): (u8, &(DriveConfig, Worker))| -> Box<dyn Storage> {
+            match &self.tap {
+                Some(tap) => Box::new(Capture::new(worker.handle(), drive, tap.clone())),
+                None => Box::new(worker.handle()),
+            }
+        };
+        (0u8..).zip(&self.open).map(handle).collect()
     }
 
     /// Writes out everything and closes the images.

@@ -15,7 +15,7 @@ fn image(folder: &tempfile::TempDir, bytes: u64) -> PathBuf {
 }
 
 fn open(specs: &[Spec]) -> Result<Drives> {
-    Drives::open(specs, &Policy::new(Journal::start(None).unwrap()))
+    Drives::open(specs, &Policy::new(Journal::start(None).unwrap()), None)
 }
 
 #[test]

@@ -19,6 +19,7 @@ use ftemu_transport::Link;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::ledger::{CONSOLE_PORT, Ledger};
+use crate::drives::Policy;
 use crate::host;
 
 pub use sinks::Sinks;
@@ -32,6 +33,7 @@ pub struct Edge {
     /// Network tasks learn here that there is something new: released bytes, a change of standing, the end.
     news: watch::Sender<u64>,
     finished: watch::Sender<Option<Finish>>,
+    policy: Policy,
     /// The guest's screen, for whoever wants to see it.
     view: screen::View,
 }
@@ -71,6 +73,8 @@ impl Edge {
     /// A life of `node`.
     pub fn new(node: Node, sinks: Sinks, limits: Limits) -> Arc<Self> {
         let live = node.status().live;
+        let policy = sinks.policy.clone();
+        policy.set_ended(false);
         let inner = Inner {
             node,
             links: BTreeMap::new(),
@@ -87,6 +91,7 @@ impl Edge {
             nudge: Condvar::new(),
             news: watch::Sender::new(0),
             finished: watch::Sender::new(None),
+            policy,
             view: screen::View::default(),
         })
     }
@@ -231,6 +236,7 @@ impl Edge {
             slot.get_or_insert(finish);
             first
         });
+        self.policy.set_ended(true);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -252,7 +258,9 @@ impl Edge {
         }
         // Of a guest that is off, either side may show the end.
         let off = matches!(*self.finished.borrow(), Some(Finish::PoweredOff));
-        let live = inner.node.status().live || off;
+        let status = inner.node.status();
+        inner.sinks.policy.set_protected(status.protected);
+        let live = status.live || off;
         let began = live && !inner.live;
         news |= live != std::mem::replace(&mut inner.live, live);
         if began {

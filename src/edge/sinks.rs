@@ -5,6 +5,7 @@ use ftemu_transport::Link;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::drives::Policy;
 use crate::journal::Journal;
 use crate::network::Cables;
 use crate::recorder::Recorder;
@@ -12,6 +13,8 @@ use crate::stdio::Screen;
 
 /// The queues of one life of a side.
 pub struct Sinks {
+    /// What the drives do when the host's disk is full or broken.
+    pub policy: Policy,
     /// Tells the user.
     pub journal: Journal,
     /// Standard output, if the console is on it.
