@@ -149,6 +149,7 @@ impl Machine {
 
     /// The chips, to be changed from outside: a debugger, or a test that injects a fault.
     pub fn chips_mut(&mut self) -> &mut Chips {
+        self.board.forget_deadlines();
         &mut self.board.chips
     }
 
@@ -216,6 +217,7 @@ impl Machine {
 
     /// The drives, to copy or compare what is on them, or to take their storages back.
     pub fn drives_mut(&mut self) -> &mut Drives {
+        self.board.forget_deadlines();
         &mut self.board.drives
     }
 

@@ -56,7 +56,7 @@ fn device(name: &str, id: &str, uid: Option<u8>, ports: &[(u16, u8)], irq: Optio
 /// Devices behind the ISA bridge.
 fn isa_devices() -> Encoded {
     // What belongs to the board itself and no driver may claim.
-    let board = [(0x80, 1), (0x92, 1), (0xb2, 2), (firmware_config::SELECTOR_PORT, 12), (power::EVENT_PORT, 12)];
+    let board = [(0x80, 1), (0x92, 1), (0xb2, 2), (firmware_config::SELECTOR_PORT, 12)];
     Encoded(
         [
             device("PIC_", "PNP0000", None, &[(0x20, 2), (0xa0, 2), (0x4d0, 2)], None),

@@ -4,6 +4,7 @@
 //! interrupt lines join them where the PIIX3's PIRQ registers say. Lines that share an interrupt are ored.
 
 use super::Board;
+use super::deadlines::Effect;
 use crate::hpet::Line;
 use crate::io_apic;
 use crate::map;
@@ -122,7 +123,7 @@ impl Board {
             true => chips.local_apic.acknowledge(),
             false => chips.pic.acknowledge(),
         };
-        self.settle(now_ns);
+        self.conclude(now_ns, Effect::Fixed);
         vector
     }
 }

@@ -78,6 +78,18 @@ pub(super) struct Routes {
     memory: Vec<Route>,
 }
 
+#[cfg(test)]
+impl Routes {
+    /// A port and an address in windows, if there are some.
+    pub(super) fn somewhere(&self, random: &mut crate::state::Random) -> Option<(u16, u64)> {
+        let mut choose = |routes: &[Route]| {
+            let route = routes.get(random.below(routes.len().max(1) as u64) as usize)?;
+            Some(route.first + (random.below(route.last - route.first) & !3))
+        };
+        Some((choose(&self.ports)? as u16, choose(&self.memory)?))
+    }
+}
+
 fn find(routes: &[Route], address: u64) -> Option<(Route, u64)> {
     let route = routes.iter().find(|route| (route.first..=route.last).contains(&address))?;
     Some((*route, address - route.first))
