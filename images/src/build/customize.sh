@@ -57,4 +57,5 @@ END
 
 # Made again at the first start, so that no two guests have the same.
 : > "$root/etc/machine-id"
-rm -f "$root/var/lib/dbus/machine-id" "$root/etc/apt/apt.conf.d/99mmdebstrap"
+rm -f "$root/var/lib/dbus/machine-id"
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"

@@ -45,6 +45,8 @@ pub(super) fn make(
     for proxy in sources::proxies() {
         command.arg(format!("--aptopt={proxy}"));
     }
+    // A half-made disk is thrown away, so nothing is lost by not waiting for the host's.
+    command.arg("--dpkgopt=force-unsafe-io");
     for pattern in LEFT_OUT {
         command.arg(format!("--dpkgopt=path-exclude={pattern}"));
     }

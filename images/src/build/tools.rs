@@ -20,8 +20,10 @@ const FOR_USERS: [(&str, &str); 1] = [("newuidmap", "uidmap")];
 /// GRUB for a PC's BIOS.
 pub(super) const GRUB: &str = "/usr/lib/grub/i386-pc";
 
-/// How many last lines of a program's complaints an error shows.
-const SHOWN: usize = 6;
+/// How many last lines of a program's complaints an error shows, besides those that speak of an error.
+const SHOWN: usize = 4;
+/// How many of the latter.
+const ERRORS: usize = 6;
 
 /// The programs, found.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ pub(super) fn run(command: &mut Command, what: &str, heard: &mut dyn FnMut(&str)
     let failed = |reason: String| BuildError::Program { what: what.to_owned(), reason };
     let spawned = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| failed(format!("{}: {error}", shown(command.get_program()))))?;
-    let mut last: Vec<String> = Vec::new();
+    let (mut errors, mut last): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     if let Some(stderr) = child.stderr.take() {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).trim().to_owned();
@@ -89,14 +91,23 @@ pub(super) fn run(command: &mut Command, what: &str, heard: &mut dyn FnMut(&str)
                 continue;
             }
             heard(&line);
-            if last.len() == SHOWN {
-                last.remove(0);
-            }
             last.push(line);
+            if last.len() > SHOWN {
+                let line = last.remove(0);
+                if errors.len() < ERRORS && tells(&line) {
+                    errors.push(line);
+                }
+            }
         }
     }
     let status = child.wait().map_err(|error| failed(error.to_string()))?;
-    if status.success() { Ok(()) } else { Err(failed(last.join("; "))) }
+    if status.success() { Ok(()) } else { Err(failed([errors, last].concat().join("; "))) }
+}
+
+/// Whether a line speaks of an error of its own, rather than of a package with such a name.
+fn tells(line: &str) -> bool {
+    ["rror:", "E: ", "dpkg: ", "Failed", "failed", "No space"].iter().any(|word| line.contains(word))
+        && !line.contains("warning")
 }
 
 fn shown(text: &OsStr) -> String {
