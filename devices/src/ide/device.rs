@@ -1,6 +1,7 @@
 //! One device of a channel: its registers, its settings, how a command ends and how it is reset. A device that is not
 //! attached has registers too, because device 0 answers for it, but its status is 0.
 
+use super::command::MULTIPLE;
 use super::packet::Unit;
 use super::sense;
 use super::task_file::{ABRT, BSY, DEVICE_FIXED, ERR, Geometry, Pair, READY, TaskFile, UNC};
@@ -61,7 +62,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             geometry: Geometry { heads: 16, sectors: 63 },
-            multiple: 0,
+            multiple: MULTIPLE,
             dma_mode: 0x22,
             write_cache: true,
             look_ahead: true,

@@ -1,5 +1,5 @@
 //! The disc in the CD-ROM drive: one session with one data track (MMC-3 §6.1.20 READ TOC, §6.1.9 GET CONFIGURATION,
-//! §6.1.17 READ DISC INFORMATION).
+//! §6.1.17 READ DISC INFORMATION, §6.1.18 READ DVD STRUCTURE).
 
 use super::packet::Packet;
 use super::sense::{self, Sense};
@@ -12,6 +12,8 @@ pub const SECTORS: u64 = 4;
 const PREGAP: u32 = 150;
 /// A longer disc is a DVD: 80 minutes of 75 frames a second.
 const CD_BLOCKS: u32 = 80 * 60 * 75;
+/// The physical number of block 0 of a DVD.
+const DVD_FIRST: u32 = 0x3_0000;
 /// ADR 1, control: a data track.
 const DATA_TRACK: u8 = 0x14;
 const LEAD_OUT: u8 = 0xaa;
@@ -88,6 +90,26 @@ impl Disc {
         bytes[6] = 1; // mode 1
         bytes[24..28].copy_from_slice(&self.blocks.to_be_bytes());
         bytes
+    }
+
+    /// READ DVD STRUCTURE: physical format (0) and copyright (1).
+    pub(super) fn dvd_structure(&self, format: u8) -> Result<Vec<u8>, Sense> {
+        if !self.is_dvd() {
+            return Err(sense::INCOMPATIBLE);
+        }
+        let mut body = match format {
+            0 => vec![0; 2048],
+            1 => vec![0; 4], // no copy protection
+            _ => return Err(sense::INVALID_FIELD),
+        };
+        if format == 0 {
+            let last = DVD_FIRST.saturating_add(self.blocks - 1);
+            body[..3].copy_from_slice(&[0x01, 0x0f, 0x01]); // DVD-ROM 1, 120 mm, any rate, one embossed layer
+            body[4..8].copy_from_slice(&DVD_FIRST.to_be_bytes());
+            body[8..12].copy_from_slice(&last.to_be_bytes());
+        }
+        let [high, low] = ((body.len() + 2) as u16).to_be_bytes();
+        Ok([&[high, low, 0, 0], &body[..]].concat())
     }
 }
 

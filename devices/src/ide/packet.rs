@@ -189,6 +189,10 @@ fn about_the_disc(packet: &Packet, disc: &Disc) -> Result<Outcome, Sense> {
         SEEK => Err(sense::OUT_OF_RANGE),
         READ_TOC => disc.table_of_contents(packet).map(|bytes| Outcome::Data(bytes, length)),
         READ_DISC_INFORMATION => Ok(Outcome::Data(disc::information(), length)),
+        READ_DVD_STRUCTURE => {
+            let bytes = disc.dvd_structure(packet[7])?;
+            Ok(Outcome::Data(bytes, number(packet, 8..10) as usize))
+        }
         READ_TRACK_INFORMATION => Ok(Outcome::Data(disc.track_information(), length)),
         _ => Err(sense::INVALID_OPCODE),
     }
@@ -236,6 +240,7 @@ const READ_DISC_INFORMATION: u8 = 0x51;
 const READ_TRACK_INFORMATION: u8 = 0x52;
 const MODE_SENSE: u8 = 0x5a;
 const READ_12: u8 = 0xa8;
+const READ_DVD_STRUCTURE: u8 = 0xad;
 const SET_CD_SPEED: u8 = 0xbb;
 const MECHANISM_STATUS: u8 = 0xbd;
 const READ_CD: u8 = 0xbe;

@@ -32,6 +32,8 @@ pub const INVALID_OPCODE: Sense = sense(5, 0x20, 0x00);
 pub const OUT_OF_RANGE: Sense = sense(5, 0x21, 0x00);
 /// Illegal request: invalid field in the packet.
 pub const INVALID_FIELD: Sense = sense(5, 0x24, 0x00);
+/// Illegal request: cannot read medium, incompatible format.
+pub const INCOMPATIBLE: Sense = sense(5, 0x30, 0x02);
 /// Illegal request: saving parameters not supported.
 pub const NOT_SAVED: Sense = sense(5, 0x39, 0x00);
 /// Illegal request: medium removal prevented.

@@ -190,10 +190,13 @@ fn read_sectors_asks_for_every_block_and_is_busy_until_the_drive_answers() {
 #[test]
 fn read_multiple_has_larger_blocks() {
     let mut world = World::new();
+    world.disk_command(0, 0, 0xc6);
     world.disk_command(0, 4, 0xc4);
-    assert_eq!((world.inb(0x1f7), world.inb(0x1f1)), (READY | ERR, 4), "not set up yet");
-    world.disk_command(0, 3, 0xc6);
-    assert_eq!(world.inb(0x1f7), READY | ERR, "3 is no power of two");
+    assert_eq!((world.inb(0x1f7), world.inb(0x1f1)), (READY | ERR, 4), "switched off");
+    for count in [3, 32] {
+        world.disk_command(0, count, 0xc6);
+        assert_eq!(world.inb(0x1f7), READY | ERR, "blocks of {count} sectors");
+    }
     world.disk_command(0, 4, 0xc6);
     assert_eq!(world.inb(0x1f7), READY);
     world.wide_command(77, 6, 0x29);

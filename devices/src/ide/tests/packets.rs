@@ -118,6 +118,20 @@ fn what_the_drive_and_disc_can_do() {
 }
 
 #[test]
+fn a_disc_of_more_than_80_minutes_is_a_dvd() {
+    let mut world = World::new();
+    assert_eq!(world.sense(&[0xad, 0, 0, 0, 0, 0, 0, 0, 8, 4]), (5, 0x30, 2));
+    world.ide = Ide::new(&[drive(1, DriveKind::Cdrom, 4 * 2_000_000)]);
+    world.ide.enable();
+    assert_eq!(world.data(&[0x46, 0, 0, 0, 0, 0, 0, 0, 8])[6..], [0, 0x10]);
+    let data = world.data(&[0xad, 0, 0, 0, 0, 0, 0, 0, 8, 4]);
+    assert_eq!((data.len(), &data[..4]), (2052, &[8, 2, 0, 0][..]));
+    assert_eq!(data[8..16], [0, 3, 0, 0, 0, 0x21, 0x84, 0x7f]);
+    assert_eq!(world.data(&[0xad, 0, 0, 0, 0, 0, 0, 1, 0, 8]), [0, 6, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(world.sense(&[0xad, 0, 0, 0, 0, 0, 0, 4, 0, 8]), (5, 0x24, 0));
+}
+
+#[test]
 fn the_tray() {
     let mut world = World::new();
     let eject = [0x1b, 0, 0, 0, 2];
