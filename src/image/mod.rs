@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod create;
+mod fetch;
 mod import;
 mod info;
 mod progress;
@@ -35,6 +36,8 @@ enum Command {
     Check(CheckArguments),
     /// Build a bootable disk from an operating system's packages.
     Build(build::BuildArguments),
+    /// Fetch a guest that Debian packages as it is: memtest, ipxe, grub-rescue, installers.
+    Fetch(fetch::FetchArguments),
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +118,7 @@ pub fn image(arguments: &ImageArguments) -> Result<ExitCode> {
         Command::Import(arguments) => import::import(arguments),
         Command::Check(arguments) => check::check(arguments),
         Command::Build(arguments) => build::build(arguments),
+        Command::Fetch(arguments) => fetch::fetch(arguments),
     }
 }
 

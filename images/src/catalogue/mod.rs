@@ -4,12 +4,14 @@
 //! with package lists of our own there when the system's are missing or too old. Works for any user.
 
 mod apt;
+mod packaged;
 mod store;
 
 use std::path::{Path, PathBuf};
 
 use crate::{Guest, debian};
 use apt::Apt;
+pub use packaged::{PACKAGED, Packaged};
 use store::Store;
 
 /// Debian's kernel for virtual machines; a package that depends on the current version's package.

@@ -22,6 +22,11 @@ impl Store {
         Self { folder }
     }
 
+    /// Where a stored file is.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// A stored file's bytes and origin; none if there is none, or if it is not what was stored.
     pub(super) fn get(
         &self,

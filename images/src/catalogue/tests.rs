@@ -170,3 +170,21 @@ fn a_cache_that_cannot_be_written_is_named() {
     let error = stage.catalogue().debian(MODE, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("XDG_CACHE_HOME"), "{error}");
 }
+
+#[test]
+fn packaged_guests_come_as_files_in_the_cache() {
+    let stage = Stage::new();
+    stage.serve();
+    package(
+        &stage.folder.path().join("packages"),
+        "grub-rescue-pc",
+        "usr/lib/grub-rescue/grub-rescue-cdrom.iso",
+        b"iso",
+    );
+    let guest: Packaged = "grub-rescue".parse().unwrap();
+    let paths = stage.catalogue().packaged(guest, &mut |_| {}).unwrap();
+    assert_eq!(paths, [stage.cache().join("grub-rescue-cdrom.iso")]);
+    assert_eq!(fs::read(&paths[0]).unwrap(), b"iso");
+    stage.catalogue().packaged(guest, &mut |_| panic!("nothing is left to do")).unwrap();
+    assert!("gurb".parse::<Packaged>().unwrap_err().contains("grub-rescue"));
+}
