@@ -252,7 +252,8 @@ impl<D: DeviceType> PciDevice for Virtio<D> {
     fn configure(&mut self, register: u8, size: u8, value: u32, context: &mut Context) {
         self.function.write(register, size, value);
         if let Some((bar, offset, size)) = self.pointed_at(register, size) {
-            PciDevice::write(self, context, bar, offset, size, u64::from(value));
+            let mask = u64::MAX >> (64 - 8 * u32::from(size));
+            PciDevice::write(self, context, bar, offset, size, u64::from(value) & mask);
         }
     }
 
