@@ -55,7 +55,7 @@ impl Ide {
             .with_register(0x48, &[0; 4], &[0x0f, 0x00, 0x33, 0x33]);
         let attached = |channel: u8, unit: u8| {
             let here = Attachment::Ide { channel, unit };
-            let found = drives.iter().zip(0u8..).find(|(drive, _)| drive.attachment == here);
+            let found = drives.iter().zip(0..=u8::MAX).find(|(drive, _)| drive.attachment == here);
             found.map(|(drive, index)| Attached::new(index, drive))
         };
         Ide { function, channels: [0, 1].map(|channel| Channel::new([0, 1].map(|unit| attached(channel, unit)))) }

@@ -137,6 +137,23 @@ fn long_transfers_go_on_piece_by_piece_in_both_directions() {
 }
 
 #[test]
+fn writes_with_forced_unit_access_are_flushed() {
+    let mut world = World::new();
+    world.table(0, &[(0x1_0000, 512)]);
+    for (code, flushes) in [(0x35, 0), (0x3d, 1)] {
+        world.wide_command(9, 1, code);
+        world.master_write(0, 1, START_WRITE.into());
+        world.answer();
+        assert_eq!((world.inb(0x1f7), world.disk.flushes()), (READY, flushes));
+        world.master_write(0, 1, 0);
+    }
+    world.wide_command(9, 1, 0xce);
+    world.write_data(0x1f0, &[0; 512]);
+    world.answer();
+    assert_eq!((world.inb(0x1f7), world.disk.flushes()), (READY, 2));
+}
+
+#[test]
 fn trim_discards_a_list_of_ranges() {
     let mut world = World::new();
     let ranges = [10_u64 | 2 << 48, 0, 20 | 1 << 48];
