@@ -15,6 +15,7 @@ mod follow_up;
 pub mod frame;
 pub mod hasher;
 mod legacy;
+mod quick_strings;
 pub mod relocate;
 pub mod service;
 pub mod signals;

@@ -299,17 +299,43 @@ impl Engine {
         self.resume_at(site.block, site.after)
     }
 
+    /// Executes a string instruction where that is simple; `None`: it must be done thoroughly.
+    fn execute_quickly(
+        &mut self,
+        block: u32,
+        rip: u64,
+        instruction: &Instruction,
+        allowance: u64,
+        after: u64,
+    ) -> Option<u32> {
+        let mode = self.block(block).mode;
+        if !instruction.is_string_instruction() || mode.isolated() {
+            return None;
+        }
+        let done = self.quick_string(mode, instruction, allowance)?;
+        let frame = self.frame();
+        frame.budget -= done.count - 1;
+        if done.finished {
+            return Some(self.resume_at(block, after));
+        }
+        frame.state.rip = rip;
+        Some(self.leave_with(Exit::Lookup))
+    }
+
     /// Executes an instruction in Rust.
     fn execute(&mut self, block: u32, index: u8, instruction: &Instruction, after: u64) -> u32 {
-        self.sync_flags();
         let rip = self.block(block).rip_of(index as usize);
         let length = self.block(block).count();
-        self.frame().state.rip = rip;
-        let now = self.now(block, index);
         let allowance = self.frame().budget - self.guard.base() + length - u64::from(index);
         let repeats = length - u64::from(index) == 1;
         let mut completed = 0;
         let allowance = if repeats { allowance } else { 1 };
+        if let Some(resumed) = self.execute_quickly(block, rip, instruction, allowance, after) {
+            return resumed;
+        }
+        self.sync_flags();
+        self.frame().state.rip = rip;
+        let now = self.now(block, index);
         let (result, changed) = self.execution_at(now, |x| system::execute(x, instruction, allowance, &mut completed));
         let rest = length - u64::from(index);
         let interrupt_waiting = self.interrupt_waiting;

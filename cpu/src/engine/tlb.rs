@@ -128,6 +128,14 @@ impl Tlb {
         self.jump_tags(user)[slot] = invalid_jump(slot);
     }
 
+    /// Host address of a byte whose page is cached for loads, or for stores.
+    pub fn host(&mut self, user: bool, linear: u64, write: bool) -> Option<*mut u8> {
+        let (user, slot) = (usize::from(user), slot_of(linear));
+        let tag = if write { self.write_tags(user)[slot] } else { self.read_tags(user)[slot] };
+        let known = tag == (linear & !(PAGE - 1)).wrapping_neg();
+        known.then(|| self.addends(user)[slot].wrapping_add(linear) as *mut u8)
+    }
+
     /// Caches a data translation of a RAM page just walked for a load or a store.
     pub fn fill(&mut self, memory: &mut Memory, user: bool, linear: u64, found: &Translation, write: bool) {
         let Some(page) = memory.page_of(found.physical) else { return };

@@ -24,6 +24,7 @@ mod segment_moves;
 mod segments;
 mod stack;
 mod strings;
+pub(crate) use strings::subtraction_flags as string_flags;
 mod system_call;
 mod tables;
 mod task;

@@ -10,6 +10,8 @@ mod elements;
 mod fragile;
 mod spans;
 
+pub(crate) use elements::subtraction_flags;
+
 use super::operand::{next, set_masked};
 use super::{Executed, Flow};
 use crate::bus::Icount;
