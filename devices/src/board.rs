@@ -44,6 +44,8 @@ pub struct Board {
     pub debug: VecDeque<u8>,
     /// Where the windows of PCI devices are: derived from their configuration spaces.
     routes: Routes,
+    /// The lines as they were carried last, and whether the event timer had the real-time clock's place then.
+    carried: Option<(u16, bool)>,
     /// When something is due: derived from all chips.
     deadlines: Deadlines,
 }
@@ -56,7 +58,8 @@ impl Board {
         let (routes, deadlines) = (Routes::default(), Deadlines::default());
         let described = Described { low_bytes: memory.low_size(), video: config.video };
         let items = Items::new(&described, memory.size() - memory.low_size());
-        let mut board = Board { chips, drives, regions, outputs, items, debug: VecDeque::new(), routes, deadlines };
+        let mut board =
+            Board { chips, drives, regions, outputs, items, debug: VecDeque::new(), routes, carried: None, deadlines };
         board.find_routes();
         board
     }
@@ -64,6 +67,7 @@ impl Board {
     /// Other chips: after a reset or a load. What is derived from them is made again.
     pub fn replace_chips(&mut self, memory: &mut Memory, chips: Chips) {
         self.chips = chips;
+        self.carried = None;
         self.find_routes();
         self.forget_deadlines();
         if let Some(vga) = &self.chips.vga {

@@ -31,8 +31,8 @@ pub(super) fn effect_of_read(unit: Unit) -> Effect {
     match unit {
         Unit::Diagnostic | Unit::PortA | Unit::Power | Unit::Pci => Effect::Nothing,
         Unit::FirmwareConfig | Unit::DebugPort | Unit::ManagementMode => Effect::Nothing,
-        Unit::Vga | Unit::Display => Effect::Nothing,
-        Unit::Pic | Unit::Pit | Unit::KeyboardController | Unit::Rtc | Unit::Com1 | Unit::Com2 => Effect::Fixed,
+        Unit::Vga | Unit::Display | Unit::Pit => Effect::Nothing,
+        Unit::Pic | Unit::KeyboardController | Unit::Rtc | Unit::Com1 | Unit::Com2 => Effect::Fixed,
         Unit::Ide | Unit::Open | Unit::PciConfiguration => Effect::All,
     }
 }

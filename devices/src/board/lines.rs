@@ -50,16 +50,24 @@ impl Board {
     /// Carries every line to where it is wired, and messages from the I/O to the local APIC.
     pub fn settle(&mut self, now_ns: u64) {
         self.settle_timer(now_ns);
-        let lines = self.isa_lines() | self.pci_lines();
-        let replaced = self.chips.hpet.replaces_legacy();
-        for irq in ISA.filter(|irq| *irq != map::TIMER_PIN && !(replaced && *irq == map::RTC_IRQ)) {
-            self.set_interrupt(irq, lines >> irq & 1 != 0);
-        }
+        self.carry_lines();
         self.settle_event_timer();
         self.send_messages();
         let chips = &mut self.chips;
         chips.local_apic.set_lint0(chips.pic.interrupt());
         chips.reset |= chips.keyboard_controller.take_reset() | chips.pci.take_reset();
+    }
+
+    /// All lines but the timers'. Lines that are as they were need not be carried again.
+    fn carry_lines(&mut self) {
+        let lines = self.isa_lines() | self.pci_lines();
+        let replaced = self.chips.hpet.replaces_legacy();
+        if self.carried.replace((lines, replaced)) == Some((lines, replaced)) {
+            return;
+        }
+        for irq in ISA.filter(|irq| *irq != map::TIMER_PIN && !(replaced && *irq == map::RTC_IRQ)) {
+            self.set_interrupt(irq, lines >> irq & 1 != 0);
+        }
     }
 
     /// Lines of the chips on the board itself, bit n for ISA interrupt n.
