@@ -4,6 +4,7 @@
 //! with package lists of our own there when the system's are missing or too old. Works for any user.
 
 mod apt;
+mod network;
 mod packaged;
 mod store;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Guest, debian};
 use apt::Apt;
+pub use network::Card;
 pub use packaged::{PACKAGED, Packaged};
 use store::Store;
 
@@ -117,7 +119,7 @@ impl Catalogue {
     /// See [`FetchError`]; nothing half-made stays in the cache.
     pub fn debian(&self, mode: debian::Mode, progress: &mut dyn FnMut(Progress)) -> Result<Guest, FetchError> {
         let (kernel, name) = self.part("vmlinuz", progress, |catalogue, progress| {
-            let package = catalogue.versioned_kernel(progress)?;
+            let package = catalogue.versioned_kernel(KERNEL, progress)?;
             catalogue.packaged_file(&package, "boot/vmlinuz-", progress)
         })?;
         let (busybox, _) = self.busybox(progress)?;
@@ -151,12 +153,12 @@ impl Catalogue {
         Ok((bytes, origin))
     }
 
-    /// The package that holds the current kernel.
-    fn versioned_kernel(&self, progress: &mut dyn FnMut(Progress)) -> Result<String, FetchError> {
-        self.ensure_listed(KERNEL, progress)?;
-        let depends = self.apt.depends(KERNEL)?;
+    /// The package that holds the current kernel, given the one that depends on it.
+    fn versioned_kernel(&self, kernel: &str, progress: &mut dyn FnMut(Progress)) -> Result<String, FetchError> {
+        self.ensure_listed(kernel, progress)?;
+        let depends = self.apt.depends(kernel)?;
         let versioned = depends.into_iter().find(|name| name.starts_with("linux-image-"));
-        versioned.ok_or_else(|| FetchError::NotListed { package: KERNEL.to_owned() })
+        versioned.ok_or_else(|| FetchError::NotListed { package: kernel.to_owned() })
     }
 
     fn ensure_listed(&self, package: &str, progress: &mut dyn FnMut(Progress)) -> Result<(), FetchError> {
@@ -178,6 +180,18 @@ impl Catalogue {
         self.apt.update(progress)
     }
 
+    fn download(&self, package: &str, progress: &mut dyn FnMut(Progress)) -> Result<apt::Downloaded, FetchError> {
+        progress(Progress::Step(format!("downloading {package}")));
+        match self.apt.download(package, progress) {
+            // A list that is too old names files that the archive no longer has.
+            Err(FetchError::Apt { .. }) if self.update && !self.apt.has_own_lists() => {
+                self.update(progress)?;
+                self.apt.download(package, progress)
+            }
+            other => other,
+        }
+    }
+
     /// Downloads a package and takes one file out of it: the first whose path starts with `prefix`.
     fn packaged_file(
         &self,
@@ -185,15 +199,7 @@ impl Catalogue {
         prefix: &str,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<u8>, String), FetchError> {
-        progress(Progress::Step(format!("downloading {package}")));
-        let downloaded = match self.apt.download(package, progress) {
-            // A list that is too old names files that the archive no longer has.
-            Err(FetchError::Apt { .. }) if self.update && !self.apt.has_own_lists() => {
-                self.update(progress)?;
-                self.apt.download(package, progress)?
-            }
-            other => other?,
-        };
+        let downloaded = self.download(package, progress)?;
         progress(Progress::Step(format!("unpacking {}", downloaded.name)));
         let bytes = self.apt.extract(&downloaded, prefix)?;
         let bytes = bytes

@@ -4,6 +4,8 @@
 #   ftemu.mode=lines   print numbered lines, each with a hash chained over real computation, then power off (default)
 #   ftemu.mode=bench   run bench.sh between marks, then power off
 #   ftemu.mode=shell   an interactive shell on the console
+#   ftemu.mode=echo    on the network: pings, and TCP port 7 sends back what it is sent
+#   ftemu.address=A/N  ... with this address
 #   ftemu.lines=N      how many lines (default 200)
 #   ftemu.seed=N       where the chain starts (default 1)
 #   ftemu.pause_us=N   microseconds of sleep after each line (default 2000)
@@ -18,7 +20,7 @@ mount -t devtmpfs dev /dev
 dmesg -n 1
 echo "ftemu-mark init"
 
-mode=lines lines=200 seed=1 pause_us=2000
+mode=lines lines=200 seed=1 pause_us=2000 address=10.0.0.2/24
 read -r command_line < /proc/cmdline
 for word in $command_line; do
     case $word in
@@ -26,6 +28,7 @@ for word in $command_line; do
     ftemu.lines=*) lines=${word#*=} ;;
     ftemu.seed=*) seed=${word#*=} ;;
     ftemu.pause_us=*) pause_us=${word#*=} ;;
+    ftemu.address=*) address=${word#*=} ;;
     esac
 done
 
@@ -48,7 +51,19 @@ print_lines() {
     echo "ftemu-end $number $previous"
 }
 
+answer() {
+    for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover virtio_net e1000; do
+        [ -e "/lib/$module.ko" ] && insmod "/lib/$module.ko"
+    done
+    ip link set lo up
+    ip addr add "$address" dev eth0
+    ip link set eth0 up
+    echo "ftemu-mark network"
+    nc -ll -p 7 -e cat
+}
+
 case $mode in
+echo) answer ;;
 bench) sh /bench.sh ;;
 shell) setsid cttyhack sh ;;
 *) print_lines ;;

@@ -9,7 +9,7 @@ const INIT: &str = include_str!("init.sh");
 pub const BENCH: &str = include_str!("bench.sh");
 
 /// What busybox is called by in the scripts; each becomes a link in `/bin`.
-const APPLETS: [&str; 32] = [
+const APPLETS: [&str; 35] = [
     "awk",
     "bzip2",
     "cat",
@@ -22,10 +22,13 @@ const APPLETS: [&str; 32] = [
     "gunzip",
     "gzip",
     "hexdump",
+    "insmod",
+    "ip",
     "kill",
     "ls",
     "mkdir",
     "mount",
+    "nc",
     "ping",
     "poweroff",
     "printf",
@@ -60,6 +63,11 @@ pub enum Mode {
     Bench,
     /// A shell on the console.
     Shell,
+    /// Answers pings and, on TCP port 7, sends back what it is sent.
+    Echo {
+        /// Its IPv4 address.
+        address: std::net::Ipv4Addr,
+    },
 }
 
 /// The kernel command line for a mode, with the console on COM1.
@@ -72,6 +80,7 @@ pub fn command_line(mode: Mode) -> String {
         }
         Mode::Bench => format!("{base} ftemu.mode=bench"),
         Mode::Shell => format!("{base} ftemu.mode=shell"),
+        Mode::Echo { address } => format!("{base} ftemu.mode=echo ftemu.address={address}/24"),
     }
 }
 
@@ -92,6 +101,16 @@ pub fn initramfs(busybox: &[u8]) -> Vec<u8> {
     archive.finish()
 }
 
+/// An archive of kernel modules, to be put behind an initramfs: the kernel unpacks both.
+pub fn modules(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = Initramfs::new();
+    archive.directory("lib");
+    for (name, bytes) in files {
+        archive.program(&format!("lib/{name}.ko"), bytes);
+    }
+    archive.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +127,7 @@ mod tests {
         assert!(lines.ends_with("ftemu.mode=lines ftemu.lines=5 ftemu.seed=9 ftemu.pause_us=0"));
         assert!(command_line(Mode::Bench).starts_with("console=ttyS0"));
         assert!(command_line(Mode::Shell).ends_with("shell"));
+        let address = std::net::Ipv4Addr::new(10, 0, 0, 2);
+        assert!(command_line(Mode::Echo { address }).ends_with("ftemu.mode=echo ftemu.address=10.0.0.2/24"));
     }
 }
