@@ -1,15 +1,18 @@
 //! Boots a machine and prints what its first serial port sends:
 //! `boot KERNEL [INITRD [COMMAND LINE]]` or `boot --firmware BIOS [--video-bios VGABIOS] [--disk IMAGE | --cdrom IMAGE]...`.
-//! A debugging aid; the product is the `ftemu` program. Images are read whole and never written to.
+//! A debugging aid; the product is the `ftemu` program. Images are never written to: what the guest writes is kept in memory.
 //!
 //! `--debug` prints what firmware says to port 402h, `--trace` where the CPU is, `--seconds N` stops after so long,
 //! `--keys TEXT` types once the machine idles for the first time, `--picture FILE` writes the screen as PPM at the end.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use ftemu_devices::config::{Attachment, BootFrom, DriveConfig, DriveKind, NicConfig, NicModel};
-use ftemu_devices::storage::MemoryStorage;
+use ftemu_devices::storage::{Request, Storage, StorageFault};
 use ftemu_devices::{Config, Firmware, Icount, Machine, Output, Ran};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 type Failure = Box<dyn std::error::Error>;
@@ -21,7 +24,7 @@ struct Arguments {
     config: Config,
     firmware: Option<String>,
     video_bios: Option<String>,
-    images: Vec<Vec<u8>>,
+    images: Vec<Overlay>,
     plain: Vec<String>,
     debug: bool,
     trace: bool,
@@ -33,7 +36,7 @@ fn main() -> Result<(), Failure> {
     let mut arguments = Arguments::parse()?;
     let mut machine = Machine::new(&arguments.config)?;
     for (drive, image) in (0..).zip(std::mem::take(&mut arguments.images)) {
-        machine.attach(drive, Box::new(MemoryStorage::of(&image)))?;
+        machine.attach(drive, Box::new(image))?;
     }
     match (&arguments.firmware, &arguments.plain[..]) {
         (Some(bios), _) => {
@@ -59,6 +62,51 @@ fn main() -> Result<(), Failure> {
         std::fs::write(path, file)?;
     }
     Ok(())
+}
+
+/// A file, and what was written since.
+struct Overlay {
+    file: File,
+    sectors: BTreeMap<u64, Vec<u8>>,
+    answers: BTreeMap<u64, Result<Vec<u8>, StorageFault>>,
+}
+
+impl Overlay {
+    fn carry_out(&mut self, request: &Request) -> std::io::Result<Vec<u8>> {
+        match request {
+            Request::Read { sector, count } => {
+                let mut bytes = vec![0; *count as usize * 512];
+                self.file.read_exact_at(&mut bytes, sector * 512)?;
+                for (place, written) in self.sectors.range(*sector..sector + u64::from(*count)) {
+                    bytes[(place - sector) as usize * 512..][..512].copy_from_slice(written);
+                }
+                return Ok(bytes);
+            }
+            Request::Write { sector, bytes } => {
+                self.sectors.extend((*sector..).zip(bytes.chunks(512).map(<[u8]>::to_vec)));
+            }
+            Request::Discard { sector, count } => {
+                self.sectors.extend((*sector..sector + count).map(|sector| (sector, vec![0; 512])));
+            }
+            Request::Flush => {}
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl Storage for Overlay {
+    fn sectors(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len() / 2048 * 4)
+    }
+
+    fn submit(&mut self, ticket: u64, request: &Request) {
+        let answer = self.carry_out(request).map_err(|error| StorageFault(error.to_string()));
+        self.answers.insert(ticket, answer);
+    }
+
+    fn finish(&mut self, ticket: u64) -> Result<Vec<u8>, StorageFault> {
+        self.answers.remove(&ticket).unwrap_or_else(|| Err(StorageFault("nothing was asked".into())))
+    }
 }
 
 impl Arguments {
@@ -95,13 +143,13 @@ impl Arguments {
     }
 
     fn add_drive(&mut self, kind: DriveKind, path: &str) -> Result<(), Failure> {
-        let mut image = std::fs::read(path)?;
-        image.resize(image.len().next_multiple_of(2048), 0);
+        let image = Overlay { file: File::open(path)?, sectors: BTreeMap::new(), answers: BTreeMap::new() };
+        let sectors = (image.file.metadata()?.len() / 2048) * 4;
         let place = self.config.drives.len() as u8;
         self.config.drives.push(DriveConfig {
             attachment: Attachment::Ide { channel: place / 2, unit: place % 2 },
             kind,
-            sectors: image.len() as u64 / 512,
+            sectors,
             serial: format!("FT{place:05}"),
             read_only: kind == DriveKind::Cdrom,
         });
