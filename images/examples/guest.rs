@@ -1,5 +1,6 @@
 //! Writes a guest of the catalogue as files `kernel`, `initrd` and `command-line` into a folder, for use by hand:
-//! `cargo run -p ftemu-images --example guest -- debian FOLDER [lines|bench|shell]`, or `lines`, `echo`, `torture` of ours.
+//! `cargo run -p ftemu-images --example guest -- debian FOLDER [lines|bench|shell]`, or `lines`, `echo`, `torture`,
+//! `disk` of ours.
 
 use std::path::Path;
 
@@ -22,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "lines" => tiny::lines(200, 1, 2),
         "echo" => tiny::echo(),
         "torture" => tiny::torture(50, 1),
+        "disk" => tiny::disk(100, 2),
         other => return Err(format!("no guest {other}").into()),
     };
     std::fs::create_dir_all(folder)?;

@@ -97,8 +97,14 @@ pub struct Side {
 impl Side {
     /// Starts `run` or `standby` with these arguments, its events on standard output.
     pub fn start(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        let mut child = program()
-            .args(arguments)
+        let mut command = program();
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts a command that ends in such a side.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .args(["--events", "-"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -108,6 +114,18 @@ impl Side {
         let events = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let complaints = collect(child.stderr.take().expect("a pipe"));
         Self { child, events, complaints }
+    }
+
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next event of that name, if there is one before its end.
+    pub fn seek(&mut self, name: &str) -> Option<Value> {
+        let events = (&mut self.events).map(|line| line.expect("a line"));
+        let mut events = events.map(|line| serde_json::from_str::<Value>(&line).expect("an event"));
+        events.find(|event| event["event"] == name)
     }
 
     /// The next event of that name.

@@ -3,13 +3,17 @@
 //!
 //! * [`lines`]: numbered, hash-chained lines on COM1, with waits in HLT between them; the demonstration's fallback
 //! * [`echo`]: what arrives on COM1 goes back, by interrupts alone
+//! * [`disk`]: numbered sectors written, flushed and read back on the first IDE disk
+//! * [`screen`]: a picture on the VGA, changed by keyboard and mouse, until the power button is pressed
 //! * [`torture`]: self-modifying code, changing page tables, faults and timer interrupts, hashed into numbered lines
 
 mod bzimage;
 mod console;
+mod disk;
 mod echo;
 mod lines;
 mod platform;
+mod screen;
 mod setup;
 mod start;
 mod torture;
@@ -34,6 +38,28 @@ pub fn lines(lines: u64, seed: u64, pause: u64) -> Guest {
 /// Prints `ftemu-mark echo`, then sends back every byte it receives until that is a Control-D; then powers off.
 pub fn echo() -> Guest {
     guest("echo", String::new(), echo::program)
+}
+
+/// What the sectors of [`disk`] hold: 64 times their number times this, little-endian.
+pub const DISK_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Prints `ftemu-sector-0` with the first eight bytes of the first IDE disk, as a number; writes its sectors 1 to `lines`, each followed by a flush and a look at an older one, and then
+/// prints `ftemu-disk N` (or `ftemu-disk-error N`); waits for `pause` timer ticks of 1 ms after each. Then prints
+/// `ftemu-end disk` and powers off.
+pub fn disk(lines: u64, pause: u64) -> Guest {
+    guest("disk", format!("ftemu.lines={lines} ftemu.pause={pause}"), disk::program)
+}
+
+/// The picture's size in [`screen`].
+pub const SCREEN_SIZE: (u16, u16) = (640, 480);
+/// The color of the first two dots in [`screen`]: red, green, blue from the third byte down.
+pub const SCREEN_COLOR: u32 = 0x10_2030;
+
+/// Shows a black picture whose first two dots have [`SCREEN_COLOR`], prints `ftemu-mark screen`, and then makes the last byte from
+/// the keyboard the blue of the first dot, and that from the mouse the blue of the second, until the power button is
+/// pressed.
+pub fn screen() -> Guest {
+    guest("screen", String::new(), screen::program)
 }
 
 /// Torments the CPU: prints `ftemu-line N HASH` each round for `rounds` rounds, then powers off. The hash covers

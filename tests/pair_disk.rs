@@ -1,0 +1,191 @@
+//! What a guest was told is on its disk is on its disk, whichever server dies when: a guest that writes, flushes and
+//! reads back, and only then says so; images compared byte by byte.
+
+mod processes;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ftemu_images::tiny;
+use processes::{Client, Folder, Side, bytes_of, guest_arguments, run, side_arguments};
+
+const SECTOR: usize = 512;
+const IMAGE_BYTES: usize = 4 << 20;
+
+/// A disk that holds something already, from `seed`.
+fn image(folder: &Folder, name: &str, seed: u8) -> PathBuf {
+    let bytes: Vec<u8> = (0..IMAGE_BYTES).map(|at| (at / 4096) as u8 ^ seed).collect();
+    folder.file(name, &bytes)
+}
+
+/// Sector `number` as the guest writes it.
+fn written(number: usize) -> Vec<u8> {
+    (number as u64).wrapping_mul(tiny::DISK_FACTOR).to_le_bytes().repeat(SECTOR / 8)
+}
+
+#[track_caller]
+fn assert_written(bytes: &[u8], sectors: usize) {
+    for number in 1..=sectors {
+        assert!(
+            bytes[number * SECTOR..][..SECTOR] == written(number),
+            "sector {number} of {sectors} is not on the disk"
+        );
+    }
+}
+
+fn words(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The arguments of a standby with this disk.
+fn standby(folder: &Folder, disk: &Path) -> Vec<String> {
+    [words(&["standby", disk.to_str().unwrap(), "--listen", "127.0.0.1:0"]), side_arguments(folder, "b")].concat()
+}
+
+/// The arguments of a primary with this disk, and its guest.
+fn primary(folder: &Folder, disk: &Path, lines: u64) -> Vec<String> {
+    let head = words(&["run", disk.to_str().unwrap(), "--no-stdio"]);
+    [head, side_arguments(folder, "a"), guest_arguments(folder, &tiny::disk(lines, 2))].concat()
+}
+
+struct Pair {
+    folder: Folder,
+    disks: [PathBuf; 2],
+    sides: [Side; 2],
+    /// Where the standby waits for the other server.
+    listens: String,
+    consoles: [String; 2],
+}
+
+/// A protected pair whose disks differ at first.
+fn pair(lines: u64) -> Pair {
+    let folder = Folder::new();
+    folder.identities();
+    let disks = [image(&folder, "a.img", 0), image(&folder, "b.img", 0xff)];
+    let mut second = Side::start(standby(&folder, &disks[1]));
+    let listens = second.address("listening");
+    let second_console = second.address("console");
+    let mut first = Side::start([primary(&folder, &disks[0], lines), words(&["--peer", &listens])].concat());
+    let first_console = first.address("console");
+    first.wait_for("protected");
+    second.wait_for("protected");
+    Pair { folder, disks, sides: [first, second], listens, consoles: [first_console, second_console] }
+}
+
+fn client(consoles: &[String; 2]) -> Client {
+    Client::start(&[&consoles[0], &consoles[1]])
+}
+
+/// No error was seen by the guest.
+#[track_caller]
+fn assert_no_error(shown: &str) {
+    assert!(shown.contains("ftemu-end disk") && !shown.contains("error"), "{shown}");
+}
+
+#[test]
+fn two_sides_that_end_together_have_equal_disks() {
+    let pair = pair(60);
+    let shown = client(&pair.consoles).finish();
+    assert_no_error(&shown);
+    for side in pair.sides {
+        assert!(side.finish().status.success());
+    }
+    let [first, second] = pair.disks.map(|disk| bytes_of(&disk));
+    assert_written(&first, 60);
+    assert!(first == second, "the two images differ");
+}
+
+#[test]
+fn a_primary_that_is_killed_takes_no_write_with_it() {
+    let Pair { folder: _folder, disks, sides: [mut first, mut second], consoles, .. } = pair(400);
+    let mut client = client(&consoles);
+    client.wait_for("ftemu-disk 90\r\n");
+    first.kill();
+    second.wait_for("live");
+    assert_no_error(&client.finish());
+    assert!(second.finish().status.success());
+    assert_written(&bytes_of(&disks[1]), 400);
+}
+
+#[test]
+fn a_server_that_returns_gets_its_disk_made_equal() {
+    let Pair { folder, disks, sides: [mut first, mut second], listens, consoles } = pair(3000);
+    let mut client = client(&consoles);
+    client.wait_for("ftemu-disk 90\r\n");
+    first.kill();
+    second.wait_for("live");
+    let mut again = Side::start(
+        [words(&["standby", disks[0].to_str().unwrap(), "--peer", &listens]), side_arguments(&folder, "a")].concat(),
+    );
+    let equal = again.wait_for("mirroring");
+    assert_eq!(equal["bytes"], IMAGE_BYTES as u64);
+    again.wait_for("protected");
+    assert_no_error(&client.finish());
+    assert!(second.finish().status.success() && again.finish().status.success());
+    let [first, second] = disks.map(|disk| bytes_of(&disk));
+    assert_written(&first, 3000);
+    assert!(first == second, "the two images differ");
+}
+
+#[test]
+fn a_replay_needs_no_disk() {
+    let folder = Folder::new();
+    let disk = image(&folder, "a.img", 0x5a);
+    let record = folder.path("guest.ftlog");
+    let arguments = [
+        words(&["run", disk.to_str().unwrap(), "--record", record.to_str().unwrap()]),
+        guest_arguments(&folder, &tiny::disk(80, 1)),
+    ]
+    .concat();
+    let recorded = run(arguments);
+    assert!(recorded.status.success(), "{}", recorded.complaints);
+    assert!(recorded.output.contains("ftemu-sector-0 5a5a5a5a5a5a5a5a"), "{}", recorded.output);
+    fs::remove_file(disk).unwrap();
+    for more in [&[][..], &["--slices", "3", "--flush-randomly", "5"], &["--checkpoint-at", "300000"]] {
+        let replayed = run([words(&["replay", record.to_str().unwrap()]), words(more)].concat());
+        assert!(replayed.status.success(), "{}", replayed.complaints);
+        assert_eq!(replayed.output, recorded.output);
+    }
+}
+
+#[test]
+fn disks_of_unequal_size_do_not_pair_and_both_sides_say_why() {
+    let folder = Folder::new();
+    folder.identities();
+    let disks = [image(&folder, "a.img", 0), folder.file("b.img", &[0; 1 << 20])];
+    let mut second = Side::start(standby(&folder, &disks[1]));
+    let listens = second.address("listening");
+    let first = run([primary(&folder, &disks[0], 10), words(&["--peer", &listens])].concat());
+    first.failed_saying(&["4194304 bytes", "1048576 bytes", "same images"]);
+    second.kill();
+    second.finish().said(&["4194304 bytes", "1048576 bytes"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_disk_is_said_before_anything_starts() {
+    let folder = Folder::new();
+    folder.identities();
+    let kernel = guest_arguments(&folder, &tiny::disk(1, 1));
+    let start = |disk: &Path| run([words(&["run", disk.to_str().unwrap()]), kernel.clone()].concat());
+    start(&folder.path("none.img")).failed_saying(&["none.img", "no such file"]);
+    start(&folder.file("empty.img", &[])).failed_saying(&["empty.img", "empty"]);
+    start(&folder.file("cut.img", &[0; 1000])).failed_saying(&["cut.img", "cut short"]);
+    run(["run"]).failed_saying(&["nothing to start", "--cdrom", "--kernel"]);
+    let disk = image(&folder, "a.img", 0);
+    let mut user = Side::start(standby(&folder, &disk));
+    user.address("listening");
+    start(&disk).failed_saying(&["a.img", "in use"]);
+}
+
+#[test]
+fn a_snapshot_leaves_the_image_alone() {
+    let folder = Folder::new();
+    let disk = image(&folder, "a.img", 1);
+    let before = bytes_of(&disk);
+    let arguments =
+        [words(&["run", disk.to_str().unwrap(), "--snapshot"]), guest_arguments(&folder, &tiny::disk(20, 1))];
+    let outcome = run(arguments.concat());
+    assert!(outcome.status.success(), "{}", outcome.complaints);
+    assert_no_error(&outcome.output);
+    assert!(before == bytes_of(&disk));
+}
