@@ -25,7 +25,7 @@ pub struct VncArguments {
 #[derive(Debug, Args)]
 pub struct ServerArguments {
     /// Where the servers of the guest serve their consoles (their --console-listen).
-    #[arg(value_name = "ADDRESS:PORT", value_delimiter = ',', required = true)]
+    #[arg(value_name = "ADDRESS:PORT", value_delimiter = ',', num_args = 1, required = true)]
     pub servers: Vec<String>,
     /// Give up when no server that runs the guest could be reached for this long.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
