@@ -183,7 +183,12 @@ impl Virtio<Network> {
         self.with(|device, rings| device.receive(frame, rings, context));
     }
 
-    /// The cable is plugged in or pulled out.
+    /// The cable is plugged in.
+    pub fn link(&self) -> bool {
+        self.device.link
+    }
+
+    /// The cable is plugged in or pulled.
     pub fn set_link(&mut self, up: bool) {
         self.with(|device, rings| device.set_link(up, rings));
     }

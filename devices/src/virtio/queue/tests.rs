@@ -126,7 +126,8 @@ impl Ring {
 /// What a driver may put in descriptor 0, and what it is told.
 #[test]
 fn hostile_chains_are_found_out() {
-    let cases: [(&str, fn(&mut Ring), Broken); 8] = [
+    type Case = (&'static str, fn(&mut Ring), Broken);
+    let cases: [Case; 8] = [
         ("a loop of one", |ring| ring.describe(TABLE, 0, 0x8000, 1, NEXT, 0), Broken::Loop),
         ("next is no descriptor", |ring| ring.describe(TABLE, 0, 0x8000, 1, NEXT, SIZE), Broken::Descriptor),
         (

@@ -116,6 +116,25 @@ fn a_read_only_disk_stays_as_it_is() {
 }
 
 #[test]
+fn a_medium_that_failed_is_the_guests_error_once_that_is_decided() {
+    let storage = disk();
+    let mut bench = bench(&storage, false);
+    storage.set_broken(7, true);
+    bench.memory.store(DATA, &[1; 512]);
+    let head = offer(&mut bench, IN, 7, DATA, 512);
+    bench.notify(0);
+    bench.now += 1_000_000;
+    let now = bench.now;
+    let fault = bench.drives.release(now).expect_err("sector 7 is gone");
+    bench.act(|device, context| device.tick(context));
+    assert_eq!(bench.used(0), [], "nobody has seen anything");
+    bench.drives.fail(0, fault.ticket);
+    bench.pass(0);
+    assert_eq!(bench.used(0), [(u32::from(head), 1)]);
+    assert_eq!((bench.bytes(STATUS, 1), bench.bytes(DATA, 512)), (vec![1], vec![1; 512]));
+}
+
+#[test]
 fn several_are_in_flight_and_complete_when_they_are_due() {
     let mut bench = bench(&disk(), false);
     let slow = offer(&mut bench, FLUSH, 0, 0, 0);
