@@ -12,17 +12,8 @@ use crate::memory::PAGE;
 use crate::paging::{self, Access};
 use crate::state::gpr::{RAX, RCX, RDI, RSI};
 use crate::state::rflags;
-use crate::system::string_flags;
-use iced_x86::{Code, Instruction, OpKind, Register};
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Move,
-    Store,
-    Load,
-    Scan,
-    Compare,
-}
+use crate::system::strings::{Kind, kind_and_size, subtraction_flags};
+use iced_x86::{Instruction, OpKind, Register};
 
 /// What has been done.
 pub(super) struct Done {
@@ -34,43 +25,17 @@ pub(super) struct Done {
 
 struct Operation {
     kind: Kind,
-    size: u64,
+    size: usize,
     mask: u64,
     repeated: bool,
     until_equal: bool,
 }
 
-fn kind_and_size(code: Code) -> Option<(Kind, u64)> {
-    use Code::*;
-    Some(match code {
-        Movsb_m8_m8 => (Kind::Move, 1),
-        Movsw_m16_m16 => (Kind::Move, 2),
-        Movsd_m32_m32 => (Kind::Move, 4),
-        Movsq_m64_m64 => (Kind::Move, 8),
-        Stosb_m8_AL => (Kind::Store, 1),
-        Stosw_m16_AX => (Kind::Store, 2),
-        Stosd_m32_EAX => (Kind::Store, 4),
-        Stosq_m64_RAX => (Kind::Store, 8),
-        Lodsb_AL_m8 => (Kind::Load, 1),
-        Lodsw_AX_m16 => (Kind::Load, 2),
-        Lodsd_EAX_m32 => (Kind::Load, 4),
-        Lodsq_RAX_m64 => (Kind::Load, 8),
-        Scasb_AL_m8 => (Kind::Scan, 1),
-        Scasw_AX_m16 => (Kind::Scan, 2),
-        Scasd_EAX_m32 => (Kind::Scan, 4),
-        Scasq_RAX_m64 => (Kind::Scan, 8),
-        Cmpsb_m8_m8 => (Kind::Compare, 1),
-        Cmpsw_m16_m16 => (Kind::Compare, 2),
-        Cmpsd_m32_m32 => (Kind::Compare, 4),
-        Cmpsq_m64_m64 => (Kind::Compare, 8),
-        _ => return None,
-    })
-}
-
 impl Operation {
     /// `None` where segments or addresses are not those of flat memory.
     fn of(mode: Mode, instruction: &Instruction) -> Option<Operation> {
-        let (kind, size) = kind_and_size(instruction.code())?;
+        let (kind, size) =
+            kind_and_size(instruction.code()).filter(|(kind, _)| !matches!(kind, Kind::Input | Kind::Output))?;
         let mut mask = 0;
         for index in 0..instruction.op_count() {
             match instruction.op_kind(index) {
@@ -90,17 +55,9 @@ impl Operation {
         })
     }
 
-    fn reads_source(&self) -> bool {
-        matches!(self.kind, Kind::Move | Kind::Load | Kind::Compare)
-    }
-
-    fn has_destination(&self) -> bool {
-        self.kind != Kind::Load
-    }
-
     /// Elements from an address to the end of its page; none near the end of the address space.
     fn room(&self, address: u64) -> u64 {
-        if self.mask - address < PAGE { 0 } else { (PAGE - address % PAGE) / self.size }
+        if self.mask - address < PAGE { 0 } else { (PAGE - address % PAGE) / self.size as u64 }
     }
 }
 
@@ -131,20 +88,22 @@ impl Engine {
         let state = self.state();
         let (from, to) = (state.gpr[RSI] & operation.mask, state.gpr[RDI] & operation.mask);
         let mut room = limit;
-        if operation.reads_source() {
+        if operation.kind.has_source() {
             room = room.min(operation.room(from));
         }
-        if operation.has_destination() {
+        if operation.kind.has_destination() {
             room = room.min(operation.room(to));
         }
         if room == 0 {
             return None;
         }
-        let source = if operation.reads_source() { self.host_of(user, from, false)? } else { std::ptr::null_mut() };
-        let writes = matches!(operation.kind, Kind::Move | Kind::Store);
-        let destination =
-            if operation.has_destination() { self.host_of(user, to, writes)? } else { std::ptr::null_mut() };
-        let (size, accumulator) = (operation.size as usize, self.state().gpr[RAX]);
+        let source = if operation.kind.has_source() { self.host_of(user, from, false)? } else { std::ptr::null_mut() };
+        let destination = if operation.kind.has_destination() {
+            self.host_of(user, to, operation.kind.writes())?
+        } else {
+            std::ptr::null_mut()
+        };
+        let (size, accumulator) = (operation.size, self.state().gpr[RAX]);
         // SAFETY: both addresses are those of RAM the engine owns, `room` elements of `size` bytes lie within their
         // pages, and nothing refers to RAM meanwhile.
         unsafe {
@@ -162,6 +121,7 @@ impl Engine {
                 Kind::Scan | Kind::Compare => {
                     return Some(self.compare(operation, source, destination, room as usize));
                 }
+                Kind::Input | Kind::Output => return None,
             }
         }
         Some((room, false))
@@ -172,7 +132,7 @@ impl Engine {
     /// # Safety
     /// As many elements can be read at both addresses; the source may be null for a scan.
     unsafe fn compare(&mut self, operation: &Operation, source: *mut u8, other: *mut u8, room: usize) -> (u64, bool) {
-        let size = operation.size as usize;
+        let size = operation.size;
         let accumulator = self.state().gpr[RAX] & ones(size);
         let mut done = 0;
         loop {
@@ -183,7 +143,7 @@ impl Engine {
             done += 1;
             let ended = (left == right) == operation.until_equal;
             if ended || done == room {
-                self.frame().packed_flags = pack_flags(string_flags(left, right, size));
+                self.frame().packed_flags = pack_flags(subtraction_flags(left, right, size));
                 return (done as u64, ended && operation.repeated);
             }
         }
@@ -204,11 +164,11 @@ impl Engine {
 
     fn advance(&mut self, operation: &Operation, iterations: u64) {
         let gpr = &mut self.frame().state.gpr;
-        let distance = iterations * operation.size;
-        if operation.reads_source() {
+        let distance = iterations * operation.size as u64;
+        if operation.kind.has_source() {
             gpr[RSI] = gpr[RSI].wrapping_add(distance) & operation.mask;
         }
-        if operation.has_destination() {
+        if operation.kind.has_destination() {
             gpr[RDI] = gpr[RDI].wrapping_add(distance) & operation.mask;
         }
         if operation.repeated {

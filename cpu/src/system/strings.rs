@@ -21,17 +21,42 @@ use crate::state::gpr::{RCX, RDI, RDX, RSI};
 use crate::state::rflags;
 use crate::state::segment::{DS, ES, FS};
 use fragile::Fragile;
-use iced_x86::{Instruction, OpKind};
+use iced_x86::{Code, Instruction, OpKind};
 
+/// What an iteration does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
+    /// MOVS.
     Move,
+    /// STOS.
     Store,
+    /// LODS.
     Load,
+    /// SCAS.
     Scan,
+    /// CMPS.
     Compare,
+    /// INS.
     Input,
+    /// OUTS.
     Output,
+}
+
+impl Kind {
+    /// It reads an element at RSI.
+    pub(crate) fn has_source(self) -> bool {
+        matches!(self, Kind::Move | Kind::Load | Kind::Compare | Kind::Output)
+    }
+
+    /// It reads or writes an element at RDI.
+    pub(crate) fn has_destination(self) -> bool {
+        !matches!(self, Kind::Load | Kind::Output)
+    }
+
+    /// It writes an element at RDI.
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Kind::Move | Kind::Store | Kind::Input)
+    }
 }
 
 /// One string instruction, taken apart.
@@ -88,7 +113,7 @@ pub fn execute(
 
 impl Operation {
     fn of(x: &Execution, instruction: &Instruction) -> Option<Operation> {
-        let (kind, size) = kind_and_size(instruction)?;
+        let (kind, size) = kind_and_size(instruction.code())?;
         let mut mask = u64::MAX;
         for index in 0..instruction.op_count() {
             match instruction.op_kind(index) {
@@ -151,11 +176,11 @@ impl Operation {
     fn advance(&self, x: &mut Execution, iterations: u64) {
         let distance = iterations.wrapping_mul(self.size as u64);
         let distance = if self.backward { distance.wrapping_neg() } else { distance };
-        if self.has_source() {
+        if self.kind.has_source() {
             let to = x.state.gpr[RSI].wrapping_add(distance);
             set_masked(&mut x.state.gpr[RSI], to, self.mask);
         }
-        if self.has_destination() {
+        if self.kind.has_destination() {
             let to = x.state.gpr[RDI].wrapping_add(distance);
             set_masked(&mut x.state.gpr[RDI], to, self.mask);
         }
@@ -165,14 +190,6 @@ impl Operation {
         }
     }
 
-    fn has_source(&self) -> bool {
-        matches!(self.kind, Kind::Move | Kind::Load | Kind::Compare | Kind::Output)
-    }
-
-    fn has_destination(&self) -> bool {
-        matches!(self.kind, Kind::Move | Kind::Store | Kind::Scan | Kind::Compare | Kind::Input)
-    }
-
     /// Linear address of the source element.
     fn source(&self, x: &Execution) -> Result<u64, Exception> {
         linear_address(x.state, self.source_segment, x.state.gpr[RSI] & self.mask, self.size as u32, false)
@@ -180,14 +197,14 @@ impl Operation {
 
     /// Linear address of the destination element, always in ES. Only some instructions write there.
     fn destination(&self, x: &Execution) -> Result<u64, Exception> {
-        let write = matches!(self.kind, Kind::Move | Kind::Store | Kind::Input);
-        linear_address(x.state, ES, x.state.gpr[RDI] & self.mask, self.size as u32, write)
+        linear_address(x.state, ES, x.state.gpr[RDI] & self.mask, self.size as u32, self.kind.writes())
     }
 }
 
-fn kind_and_size(instruction: &Instruction) -> Option<(Kind, usize)> {
+/// What an instruction does to elements of how many bytes; `None` if it is no string instruction.
+pub(crate) fn kind_and_size(code: Code) -> Option<(Kind, usize)> {
     use iced_x86::Code::*;
-    Some(match instruction.code() {
+    Some(match code {
         Movsb_m8_m8 => (Kind::Move, 1),
         Movsw_m16_m16 => (Kind::Move, 2),
         Movsd_m32_m32 => (Kind::Move, 4),
