@@ -1,8 +1,8 @@
 //! From segment and offset to linear address (APM vol. 2 §4.5, §4.12): bases, limits and types.
 //!
 //! In 64-bit mode only FS and GS have bases, and an address must be canonical. Elsewhere the hidden parts are checked,
-//! and addresses are 32 bits wide. Real and virtual-8086 mode have limits but no types: all may be written. An expand-up
-//! segment of 4 GiB has no limit: accesses wrap at its end, as in a flat segment they must.
+//! and addresses are 32 bits wide. Real and virtual-8086 mode have limits but no types: all may be written. Nothing wraps
+//! within an access, not even at 4 GiB of a flat segment.
 
 use crate::exception::Exception;
 use crate::paging::is_canonical;
@@ -35,11 +35,7 @@ pub fn linear_address(state: &State, segment: usize, offset: u64, size: u32, wri
 pub fn linear_in(segment: &Segment, offset: u64, size: u32) -> Option<u64> {
     let limit = u64::from(segment.limit);
     let last = offset.saturating_add(u64::from(size.max(1)) - 1);
-    let fits = if segment.expands_down() {
-        offset > limit && last <= segment.offset_mask()
-    } else {
-        last <= limit || segment.limit == u32::MAX
-    };
+    let fits = if segment.expands_down() { offset > limit && last <= segment.offset_mask() } else { last <= limit };
     fits.then(|| segment.base.wrapping_add(offset) & 0xffff_ffff)
 }
 
@@ -121,6 +117,7 @@ mod tests {
     fn addresses_wrap_at_4_gib() {
         let state = state(0xc93, 0xffff_0000, u32::MAX);
         assert_eq!(linear_address(&state, segment::DS, 0x1_2345, 4, true), Ok(0x2345));
-        assert_eq!(linear_address(&state, segment::DS, 0xffff_ffff, 4, true), Ok(0xfffe_ffff));
+        assert_eq!(linear_address(&state, segment::DS, 0xffff_ffff, 1, true), Ok(0xfffe_ffff));
+        assert!(linear_address(&state, segment::DS, 0xffff_ffff, 2, true).is_err());
     }
 }

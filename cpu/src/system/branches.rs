@@ -17,7 +17,7 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
         Register::CX => count.wrapping_sub(1) & 0xffff,
         _ => count.wrapping_sub(1),
     };
-    let (taken, counts) = match instruction.mnemonic() {
+    let (taken, counts) = match condition(instruction) {
         Mnemonic::Loop => (left != 0, true),
         Mnemonic::Loope => (left != 0 && zero, true),
         Mnemonic::Loopne => (left != 0 && !zero, true),
@@ -35,6 +35,15 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
     }
     x.state.rip = target;
     Ok(Flow::Jump)
+}
+
+/// A repeat prefix decides the condition of LOOPE and LOOPNE, as on this vendor's processors.
+fn condition(instruction: &Instruction) -> Mnemonic {
+    match instruction.mnemonic() {
+        Mnemonic::Loope | Mnemonic::Loopne if instruction.has_repne_prefix() => Mnemonic::Loopne,
+        Mnemonic::Loope | Mnemonic::Loopne if instruction.has_rep_prefix() => Mnemonic::Loope,
+        mnemonic => mnemonic,
+    }
 }
 
 /// A near target must be canonical in 64-bit mode, elsewhere within CS.

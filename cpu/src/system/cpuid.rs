@@ -6,6 +6,7 @@
 use crate::execution::Execution;
 use crate::paging::PHYSICAL_BITS;
 use crate::state::gpr::{RAX, RBX, RCX, RDX};
+use iced_x86::Code::{Reservednop_rm16_r16_0F0D, Reservednop_rm32_r32_0F0D, Reservednop_rm64_r64_0F0D};
 use iced_x86::{CpuidFeature, Instruction, Mnemonic};
 
 /// EAX, EBX, ECX, EDX.
@@ -105,6 +106,10 @@ pub fn execute(x: &mut Execution) {
 /// Whether the model has every feature an instruction needs; otherwise it is #UD. Hints of later parts that run as
 /// NOPs on the model are accepted.
 pub fn accepts(instruction: &Instruction) -> bool {
+    // Prefetches of registers.
+    if matches!(instruction.code(), Reservednop_rm16_r16_0F0D | Reservednop_rm32_r32_0F0D | Reservednop_rm64_r64_0F0D) {
+        return false;
+    }
     is_hint(instruction.mnemonic()) || instruction.cpuid_features().iter().all(|&feature| has(feature))
 }
 

@@ -1,5 +1,5 @@
 //! What 64-bit mode lacks: AAA, AAS, AAM, AAD, DAA, DAS, SALC and BOUND (APM vol. 3). Flags that the manual leaves undefined
-//! follow the result as after a logical operation, as processors have them.
+//! are as this vendor's processors have them: those of the addition or subtraction that corrects.
 
 use super::{Flow, operand};
 use crate::exception::Exception;
@@ -11,12 +11,12 @@ use iced_x86::{Instruction, Mnemonic};
 /// Executes one of them.
 pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exception> {
     match instruction.mnemonic() {
-        Mnemonic::Aaa => adjust_ascii(x, 0x106),
-        Mnemonic::Aas => adjust_ascii(x, 0x106_u16.wrapping_neg()),
+        Mnemonic::Aaa => adjust_ascii(x, false),
+        Mnemonic::Aas => adjust_ascii(x, true),
         Mnemonic::Aam => divide(x, instruction.immediate8())?,
         Mnemonic::Aad => multiply(x, instruction.immediate8()),
-        Mnemonic::Daa => adjust_decimal(x, u8::wrapping_add, |low| low > 0xf9),
-        Mnemonic::Das => adjust_decimal(x, u8::wrapping_sub, |low| low < 6),
+        Mnemonic::Daa => adjust_decimal(x, false),
+        Mnemonic::Das => adjust_decimal(x, true),
         Mnemonic::Salc => {
             let low = if x.flag(rflags::CF) { 0xff } else { 0 };
             let high = accumulator(x) & 0xff00;
@@ -37,60 +37,70 @@ fn set_accumulator(x: &mut Execution, value: u16) {
     operand::set_masked(&mut x.state.gpr[RAX], u64::from(value), 0xffff);
 }
 
-/// SF, ZF and PF of AL, and CF and AF; OF is clear.
-fn set_flags(x: &mut Execution, carry: bool, auxiliary: bool) {
-    let low = accumulator(x) as u8;
-    let when = |condition: bool, flag: u64| if condition { flag } else { 0 };
-    let flags = when(carry, rflags::CF)
-        | when(auxiliary, rflags::AF)
-        | when(low.count_ones().is_multiple_of(2), rflags::PF)
-        | when(low == 0, rflags::ZF)
-        | when(low & 0x80 != 0, rflags::SF);
-    x.set_arithmetic_flags(flags);
+/// SF, ZF, PF and OF of `result`, which is `bits` wide; OF where it has another sign than both of `signs`.
+fn result_flags(result: u16, bits: u32, signs: [u16; 2]) -> u64 {
+    let sign = 1 << (bits - 1);
+    let overflow = (result ^ signs[0]) & (result ^ signs[1]) & sign != 0;
+    when((result as u8).count_ones().is_multiple_of(2), rflags::PF)
+        | when(result & (sign << 1).wrapping_sub(1) == 0, rflags::ZF)
+        | when(result & sign != 0, rflags::SF)
+        | when(overflow, rflags::OF)
 }
 
-/// AAA and AAS: AL becomes one digit, with a carry to or from AH.
-fn adjust_ascii(x: &mut Execution, correction: u16) {
+fn when(condition: bool, flag: u64) -> u64 {
+    if condition { flag } else { 0 }
+}
+
+/// AAA and AAS: AL becomes one digit, with a carry to or from AH. The flags are those before AL loses its upper half.
+fn adjust_ascii(x: &mut Execution, subtracts: bool) {
     let old = accumulator(x);
     let adjusts = old & 0xf > 9 || x.flag(rflags::AF);
-    let new = if adjusts { old.wrapping_add(correction) } else { old };
+    let correction: u16 = if adjusts { 0x106 } else { 0 };
+    let (new, signs) = match subtracts {
+        false => (old.wrapping_add(correction), [old, correction]),
+        true => (old.wrapping_sub(correction), [old, !correction]),
+    };
     set_accumulator(x, new & 0xff0f);
-    set_flags(x, adjusts, adjusts);
+    let carries = when(adjusts, rflags::CF | rflags::AF);
+    x.set_arithmetic_flags(carries | result_flags(new, 16, signs));
 }
 
 /// AAM: AH and AL are quotient and remainder of AL.
 fn divide(x: &mut Execution, base: u8) -> Result<(), Exception> {
     let low = accumulator(x) as u8;
     let quotient = low.checked_div(base).ok_or(Exception::divide_error())?;
-    set_accumulator(x, u16::from(quotient) << 8 | u16::from(low % base));
-    set_flags(x, false, false);
+    let rest = u16::from(low % base);
+    set_accumulator(x, u16::from(quotient) << 8 | rest);
+    x.set_arithmetic_flags(result_flags(rest, 8, [rest, rest]));
     Ok(())
 }
 
-/// AAD: AL is AH * base + AL.
+/// AAD: AL is AL + AH * base.
 fn multiply(x: &mut Execution, base: u8) {
     let [low, high] = accumulator(x).to_le_bytes();
-    set_accumulator(x, u16::from(high.wrapping_mul(base).wrapping_add(low)));
-    set_flags(x, false, false);
+    let tens = high.wrapping_mul(base);
+    let (sum, carry) = low.overflowing_add(tens);
+    set_accumulator(x, u16::from(sum));
+    let carries = when(carry, rflags::CF) | when((low ^ tens ^ sum) & 0x10 != 0, rflags::AF);
+    x.set_arithmetic_flags(carries | result_flags(sum.into(), 8, [low.into(), tens.into()]));
 }
 
-/// DAA and DAS: AL becomes two digits. `carries` tells whether the first correction carries.
-fn adjust_decimal(x: &mut Execution, correct: fn(u8, u8) -> u8, carries: fn(u8) -> bool) {
+/// DAA and DAS: AL becomes two digits.
+fn adjust_decimal(x: &mut Execution, subtracts: bool) {
     let old = accumulator(x) as u8;
     let old_carry = x.flag(rflags::CF);
     let auxiliary = old & 0xf > 9 || x.flag(rflags::AF);
-    let (mut new, mut carry) = (old, false);
-    if auxiliary {
-        carry = old_carry || carries(old);
-        new = correct(new, 6);
-    }
-    if old > 0x99 || old_carry {
-        new = correct(new, 0x60);
-        carry = true;
-    }
+    let upper = old > 0x99 || old_carry;
+    let correction = if auxiliary { 6 } else { 0 } | if upper { 0x60 } else { 0 };
+    let borrows = subtracts && auxiliary && old < 6;
+    let (new, signs) = match subtracts {
+        false => (old.wrapping_add(correction), [old, correction]),
+        true => (old.wrapping_sub(correction), [old, !correction]),
+    };
     let high = accumulator(x) & 0xff00;
     set_accumulator(x, high | u16::from(new));
-    set_flags(x, carry, auxiliary);
+    let carries = when(upper || borrows, rflags::CF) | when(auxiliary, rflags::AF);
+    x.set_arithmetic_flags(carries | result_flags(new.into(), 8, signs.map(u16::from)));
 }
 
 /// BOUND: #BR unless the signed index lies between two bounds in memory.

@@ -141,17 +141,12 @@ fn limit(found: &Descriptor, long: bool) -> Option<u64> {
     shown.then_some(u64::from(found.limit()))
 }
 
-/// ARPL: the RPL of the first selector becomes at least the second's; ZF tells whether it changed.
+/// ARPL: the RPL of the first selector becomes at least the second's; ZF tells whether it changed. It is not written where
+/// it does not change.
 fn adjust_privilege(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
     let adjusted = operand::read(x, instruction, 0, 2)?;
     let wanted = x.register(instruction.op1_register()) & 3;
     let changes = adjusted & 3 < wanted;
-    if operand::is_memory(instruction, 0) {
-        // A read-modify-write needs the right to write even where nothing changes.
-        let linear = operand::Place::of(x, instruction, 0).linear(x, 2, true)?;
-        let access = crate::paging::Access::write(x.user());
-        x.probe(linear, 2, access)?;
-    }
     if changes {
         // A 32-bit form of the register operand exists in the encoding only.
         let value = adjusted & !3 | wanted;

@@ -6,7 +6,7 @@
 //!   [`host`] in a child process, [`engine`] and [`unicorn`] in the machine of [`guest`].
 //! * [`compare`] says what differs. What may, is data with reasons: [`excuse`] for the host, [`known`] for Unicorn.
 //! * [`campaign`] (engine and host) and [`second`] (engine and Unicorn) run many, and [`shrink`] what fails.
-//! * [`legacy`] is the same in small for the modes before long mode, engine and Unicorn.
+//! * [`legacy`] is the same in small for the modes before long mode: engine and Unicorn, engine and silicon.
 //!
 //! The engine runs each case whole, in random slices with everything derived forgotten at random, and a third of them
 //! at CPL 0 too. For an eighth of them the host counts the instructions by single steps.

@@ -33,30 +33,45 @@ pub fn undefined_flags(instructions: &[Instruction]) -> u32 {
     bits.iter().filter(|(bit, _)| named & bit != 0).fold(0, |flags, (_, flag)| flags | flag)
 }
 
-/// Kind and text of a difference.
+/// Kind and text of a difference from Unicorn.
 pub fn report(
     case: &Case,
     instructions: &[Instruction],
     engine: &Outcome,
     reference: &Outcome,
 ) -> Option<(String, String)> {
-    let found = differences(instructions, engine, reference);
+    // Where a fault interrupts a block, flags may be those of an earlier instruction.
+    let ignored = if reference.vector == Some(3) { undefined_flags(instructions) } else { 0x8d5 };
+    describe(case, instructions, &differences(ignored, engine, reference))
+}
+
+/// Kind and text of a difference from silicon.
+pub fn report_exactly(
+    case: &Case,
+    instructions: &[Instruction],
+    engine: &Outcome,
+    host: &Outcome,
+) -> Option<(String, String)> {
+    describe(case, instructions, &differences(0, engine, host))
+}
+
+fn describe(case: &Case, instructions: &[Instruction], found: &[String]) -> Option<(String, String)> {
     let first = found.first()?.split(' ').next().unwrap_or_default();
     let codes: Vec<String> = instructions.iter().map(|one| format!("{:?}", one.code())).collect();
-    let mut text = format!("{:?} {:x?}\n{:x?}\n", case.mode, case.parts, case.registers);
+    let mut text = format!("{:?} {:x?}\n{:x?}\n{:02x?}\n", case.mode, case.parts, case.registers, case.bytes);
     let mut formatter = IntelFormatter::new();
     for one in instructions {
         text += &format!("  {:x} ", one.ip());
         formatter.format(one, &mut text);
         text += "\n";
     }
-    for difference in &found {
+    for difference in found {
         text += &format!("  {difference}\n");
     }
     Some((format!("{:?} {}: {first}", case.mode, codes.join(" ")), text))
 }
 
-fn differences(instructions: &[Instruction], engine: &Outcome, reference: &Outcome) -> Vec<String> {
+fn differences(ignored_flags: u32, engine: &Outcome, reference: &Outcome) -> Vec<String> {
     let mut found = Vec::new();
     let mut note = |what: &str, left: u32, right: u32| {
         if left != right {
@@ -68,9 +83,8 @@ fn differences(instructions: &[Instruction], engine: &Outcome, reference: &Outco
     }
     let (left, right) = (&engine.registers, &reference.registers);
     note("ip", left.ip, right.ip);
-    // Where a fault interrupts a block, flags may be those of an earlier instruction.
-    let ignored = if reference.vector == Some(3) { undefined_flags(instructions) } else { 0x8d5 };
-    let ignored = ignored | 1 << 16;
+    // RF is a matter of how a fault is delivered.
+    let ignored = ignored_flags | 1 << 16;
     note("flags", left.flags & !ignored, right.flags & !ignored);
     for (number, name) in ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"].into_iter().enumerate() {
         note(name, left.gpr[number], right.gpr[number]);

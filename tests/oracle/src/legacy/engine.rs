@@ -1,7 +1,9 @@
 //! The device under test: `ftemu_cpu` without an interrupt table, so that the first exception shuts it down with nothing
 //! changed. Which one it was, a second run with a table tells.
 
-use super::{CASE_SELECTOR, Case, GDT, HANDLERS, IDT, MEMORY, Mode, Outcome, Registers, TABLES, TABLES_BYTES, TSS};
+use super::{
+    CASE_SELECTOR, Case, GDT, HANDLERS, IDT, LDT, MEMORY, Mode, Outcome, Registers, TABLES, TABLES_BYTES, TSS,
+};
 use crate::engine::EmptyBoard;
 use ftemu_cpu::state::{Segment, TableRegister, control, segment};
 use ftemu_cpu::{Cpu, Icount, Memory, State, Stop};
@@ -19,6 +21,7 @@ impl Machine {
         let mut memory = Memory::new(TABLES + TABLES_BYTES)?;
         memory.store(0, image);
         memory.store(GDT, &super::flat_descriptors());
+        memory.store(LDT, &super::segments::table());
         Ok(Machine { cpu: Cpu::new(memory)? })
     }
 
@@ -55,6 +58,8 @@ impl Machine {
             memory.store(GDT + u64::from(CASE_SELECTOR) + 8 * number as u64, &case.descriptor(number).to_le_bytes());
         }
         memory.store(TSS + 4, &(0x10 << 32 | (TABLES + 0x7f00)).to_le_bytes());
+        // No I/O permission map.
+        memory.store(TSS + 0x66, &0x68_u16.to_le_bytes());
         for vector in 0..32 {
             let handler = HANDLERS + vector;
             if case.mode == Mode::Real {
@@ -123,6 +128,10 @@ fn state(case: &Case, table_limit: u16) -> State {
     }
     state.gdtr = TableRegister { base: GDT, limit: CASE_SELECTOR + 8 * 6 - 1 };
     state.idtr = TableRegister { base: IDT, limit: table_limit };
+    // Only the cases for silicon have a local table.
+    let present = if case.parts[segment::CS].access == 0 { 0 } else { Segment::PRESENT };
+    let limit = 8 * super::segments::COUNT as u32 - 1;
+    state.ldtr = Segment { base: LDT, limit, attributes: 2 | present, selector: 0x60 };
     state.tr = Segment { base: TSS, limit: 0x67, attributes: 0x8b, selector: 0 };
     state.cr0 = control::CR0_ET | if case.mode == Mode::Real { 0 } else { control::CR0_PE };
     state.cr4 = control::CR4_OSFXSR;

@@ -20,43 +20,38 @@ pub fn case(seed: u64) -> Case {
     }
     let mut bytes = Vec::new();
     for _ in 0..1 + random.below(3) {
-        bytes.extend(instruction(&mut random, mode.bits()));
+        bytes.extend(instruction(&mut random, mode.bits(), |one| known::before(&[*one]).is_some()));
     }
     Case { mode, bytes, registers: registers(&mut random, mode, &parts), parts }
 }
 
 fn code(random: &mut Random, mode: Mode) -> Part {
     match mode {
-        Mode::Protected { bits: 32, .. } if random.percent(50) => Part { base: 0, limit: u32::MAX, big: true },
-        Mode::Protected { bits, .. } => Part { base: CODE, limit: 0xffff, big: bits == 32 },
-        _ => Part { base: CODE, limit: 0xffff, big: false },
+        Mode::Protected { bits: 32, .. } if random.percent(50) => {
+            Part { base: 0, limit: u32::MAX, big: true, ..Part::default() }
+        }
+        Mode::Protected { bits, .. } => Part { base: CODE, limit: 0xffff, big: bits == 32, ..Part::default() },
+        _ => Part { base: CODE, limit: 0xffff, ..Part::default() },
     }
 }
 
 fn data(random: &mut Random, mode: Mode, stack: bool) -> Part {
     let base = 0x2_0000 + 16 * random.below(0x6000) as u64;
     match mode {
-        Mode::Protected { bits: 32, .. } if random.percent(60) => Part { base: 0, limit: u32::MAX, big: true },
+        Mode::Protected { bits: 32, .. } if random.percent(60) => {
+            Part { base: 0, limit: u32::MAX, big: true, ..Part::default() }
+        }
         Mode::Protected { .. } if random.percent(70) => {
             let limit = random.pick(&[0xffff, 0x1_ffff, 0xf_ffff, u32::MAX]);
-            Part { base: base + random.below(16) as u64, limit, big: stack && random.percent(50) }
+            Part { base: base + random.below(16) as u64, limit, big: stack && random.percent(50), ..Part::default() }
         }
-        _ => Part { base, limit: 0xffff, big: false },
+        _ => Part { base, limit: 0xffff, ..Part::default() },
     }
 }
 
 fn registers(random: &mut Random, mode: Mode, parts: &[Part; 6]) -> Registers {
-    let mut registers = Registers::default();
-    for value in &mut registers.gpr {
-        *value = match random.below(10) {
-            0 => random.bits() as u32,
-            1 => random.pick(&[0, 1, 0xffff, 0x8000, 0xffff_ffff, 0x7fff_ffff, 0x80]),
-            2 => random.bits() as u32 & 0xff,
-            3 => random.bits() as u32 & 0xffff_0000 | 0x100,
-            4 | 5 if mode.bits() == 32 => 0x2_0000 + random.below(0x8_0000) as u32,
-            _ => random.bits() as u32 & 0xffff,
-        };
-    }
+    let gpr = std::array::from_fn(|_| value(random, mode.bits()));
+    let mut registers = Registers { gpr, ..Registers::default() };
     let stack = &parts[2];
     let top = if stack.base == 0 { 0x3_0000 } else { 0x400 } + random.below(0x4000) as u32;
     registers.gpr[4] = if random.percent(95) { top } else { random.bits() as u32 & 0xffff };
@@ -81,8 +76,20 @@ fn registers(random: &mut Random, mode: Mode, parts: &[Part; 6]) -> Registers {
     registers
 }
 
+/// What a register holds.
+pub fn value(random: &mut Random, bits: u32) -> u32 {
+    match random.below(10) {
+        0 => random.bits() as u32,
+        1 => random.pick(&[0, 1, 0xffff, 0x8000, 0xffff_ffff, 0x7fff_ffff, 0x80]),
+        2 => random.bits() as u32 & 0xff,
+        3 => random.bits() as u32 & 0xffff_0000 | 0x100,
+        4 | 5 if bits == 32 => 0x2_0000 + random.below(0x8_0000) as u32,
+        _ => random.bits() as u32 & 0xffff,
+    }
+}
+
 /// One instruction's bytes.
-fn instruction(random: &mut Random, bits: u32) -> Vec<u8> {
+pub fn instruction(random: &mut Random, bits: u32, refuses: fn(&Instruction) -> bool) -> Vec<u8> {
     loop {
         let bytes = guess(random);
         let mut decoder = Decoder::with_ip(bits, &bytes, 0, DecoderOptions::AMD | DecoderOptions::NO_PAUSE);
@@ -90,7 +97,7 @@ fn instruction(random: &mut Random, bits: u32) -> Vec<u8> {
         if decoded.is_invalid() || decoded.encoding() != EncodingKind::Legacy || !cpuid::accepts(&decoded) {
             continue;
         }
-        if known::before(&[decoded]).is_some() {
+        if refuses(&decoded) {
             continue;
         }
         let mut bytes = bytes[..decoded.len()].to_vec();

@@ -102,6 +102,10 @@ pub fn after(case: &Case, instructions: &[Instruction], engine: &Outcome, refere
     if case.mode == Mode::Virtual8086 && instructions.iter().any(|one| one.mnemonic() == Mnemonic::Pushfd) {
         return Some("PUSHFD shows VM");
     }
+    let loops = |one: &Instruction| matches!(one.mnemonic(), Mnemonic::Loope | Mnemonic::Loopne);
+    if instructions.iter().any(|one| loops(one) && (one.has_rep_prefix() || one.has_repne_prefix())) {
+        return Some("a repeat prefix does not decide the condition of LOOPE and LOOPNE");
+    }
     if case.mode.bits() == 16 && instructions.iter().any(|one| one.mnemonic() == Mnemonic::Popcnt) {
         return Some("POPCNT of 16-bit code counts 32 bits");
     }

@@ -1,13 +1,16 @@
 //! Engine against Unicorn in real, protected 16- and 32-bit and virtual-8086 mode: random bytes that decode, in random
 //! segments, paging off. A case is one or a few instructions, then INT3 whatever they lead to.
 //!
-//! Unicorn checks neither limits nor types of segments, so a case in which the engine does is not compared;
-//! `cpu/src/execution/segmentation.rs` and the unit tests of `cpu/src/system` say what the manual does.
+//! Unicorn checks neither limits nor types of segments, so a case in which the engine does is not compared. The host's own
+//! CPU does, in the segments of a local descriptor table: [`silicon_campaign`].
 
 mod compare;
 mod engine;
 mod generate;
 mod known;
+mod segments;
+mod silicon;
+pub mod silicon_campaign;
 mod unicorn;
 
 use crate::random::Random;
@@ -24,6 +27,7 @@ const TABLES_BYTES: u64 = 0x1_0000;
 const GDT: u64 = TABLES + 0x1000;
 const IDT: u64 = TABLES + 0x2000;
 const TSS: u64 = TABLES + 0x3000;
+const LDT: u64 = TABLES + 0x8000;
 /// In the first 64 KiB, where real mode reaches it: HLT for every vector.
 const HANDLERS: u64 = 0x4000;
 /// The code segment: 64 KiB of INT3.
@@ -60,12 +64,14 @@ impl Mode {
     }
 }
 
-/// A data segment of a case.
+/// A segment of a case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Part {
     base: u64,
     limit: u32,
     big: bool,
+    /// Access byte of its descriptor; 0 is that of ordinary code or data.
+    access: u8,
 }
 
 /// Registers before or after.
@@ -108,15 +114,24 @@ impl Case {
 
     /// Eight bytes for the GDT; `number` is that of the segment register.
     fn descriptor(&self, number: usize) -> u64 {
-        let Part { base, limit, big } = self.parts[number];
         let Mode::Protected { user, .. } = self.mode else { return 0 };
+        let mut part = self.parts[number];
+        if part.access == 0 {
+            part.access = if number == 1 { 0x9b } else { 0x93 } | if user { 0x60 } else { 0 };
+        }
+        part.descriptor()
+    }
+}
+
+impl Part {
+    /// Eight bytes for a table.
+    fn descriptor(&self) -> u64 {
+        let Part { base, limit, big, access } = *self;
         let (granular, limit) = if limit > 0xf_ffff { (true, limit >> 12) } else { (false, limit) };
-        let kind: u64 = if number == 1 { 0x9b } else { 0x93 };
-        let kind = if user { kind | 0x60 } else { kind };
         let limit = u64::from(limit);
         limit & 0xffff
             | (base & 0xff_ffff) << 16
-            | kind << 40
+            | u64::from(access) << 40
             | (limit >> 16) << 48
             | u64::from(big) << 54
             | u64::from(granular) << 55

@@ -5,20 +5,23 @@ use super::*;
 /// AX and flags before, AX and flags after, for one-byte opcodes and AAM, AAD.
 #[test]
 fn decimal_adjustments() {
-    let (cf, pf, af, zf, sf) = (1, 4, 0x10, 0x40, 0x80);
-    let cases: [(&[u8], u64, u64, u64, u64); 14] = [
-        (&[0x37], 0x000b, 0, 0x0101, cf | af),
+    let (cf, pf, af, zf, sf, of) = (1, 4, 0x10, 0x40, 0x80, 0x800);
+    let cases: [(&[u8], u64, u64, u64, u64); 17] = [
+        (&[0x37], 0x000b, 0, 0x0101, cf | af | pf),
         (&[0x37], 0x01ff, 0, 0x0305, cf | af | pf),
-        (&[0x37], 0x0203, 0, 0x0203, pf),
+        (&[0x37], 0x8315, 0, 0x8305, sf),
+        (&[0x37], 0x00aa, 0, 0x0100, cf | af),
         (&[0x3f], 0x0205, af, 0x000f, cf | af | pf),
-        (&[0x3f], 0x0213, 0, 0x0203, pf),
+        (&[0x3f], 0xffff, 0, 0xfe09, cf | af | sf | pf),
         (&[0x27], 0x00ae, 0, 0x0014, cf | af | pf),
         (&[0x27], 0x0079, af, 0x007f, af),
+        (&[0x27], 0x0061, cf | af, 0x00c7, cf | af | sf | of),
         (&[0x27], 0x009a, 0, 0x0000, cf | af | zf | pf),
         (&[0x2f], 0x00ee, 0, 0x0088, cf | af | sf | pf),
         (&[0x2f], 0x0003, af, 0x00fd, cf | af | sf),
         (&[0xd4, 10], 0x1263, 0, 0x0909, pf),
         (&[0xd5, 10], 0x0507, cf, 0x0039, pf),
+        (&[0xd5, 0xa5], 0x07b0, 0, 0x0033, cf | pf | of),
         (&[0xd6], 0x1200, cf, 0x12ff, cf),
         (&[0xd6], 0x12ff, 0, 0x1200, 0),
     ];

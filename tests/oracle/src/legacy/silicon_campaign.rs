@@ -1,0 +1,189 @@
+//! Engine against the host's own CPU in 16- and 32-bit segments of every kind, at CPL 3: what Unicorn does not check,
+//! limits, types and stacks, and all flags, also those the manual leaves undefined.
+
+use super::generate::{instruction, value};
+use super::segments::{self, PARTS};
+use super::silicon::Silicon;
+use super::{Case, Mode, Outcome, Registers, compare, engine, image, known};
+use crate::random::Random;
+use anyhow::Result;
+use iced_x86::{Instruction, Mnemonic};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+/// Host and engine.
+pub struct Campaign {
+    engine: engine::Machine,
+    silicon: Silicon,
+    image: Vec<u8>,
+    /// Cases compared.
+    pub compared: u64,
+    /// Cases not compared, by reason.
+    pub known: BTreeMap<&'static str, u64>,
+    /// How they ended; 3 is the end of the program.
+    pub vectors: BTreeMap<u8, u64>,
+    /// Mnemonics that were compared.
+    pub mnemonics: BTreeMap<String, u64>,
+    /// Cases that differ: how many, and the first report, by instructions and first difference.
+    pub failures: BTreeMap<String, (u64, String)>,
+}
+
+impl Campaign {
+    /// Both machines.
+    ///
+    /// # Errors
+    /// One of them cannot be set up here.
+    pub fn new() -> Result<Campaign> {
+        let image = image();
+        Ok(Campaign {
+            engine: engine::Machine::new(&image)?,
+            silicon: Silicon::new(&image)?,
+            image,
+            compared: 0,
+            known: BTreeMap::new(),
+            vectors: BTreeMap::new(),
+            mnemonics: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        })
+    }
+
+    /// Runs the cases of seeds `seed` to `seed + cases`, or until so many kinds have failed.
+    pub fn run(&mut self, seed: u64, cases: u64, patience: usize) {
+        for seed in seed..seed + cases {
+            let case = case(seed);
+            match self.check(&case) {
+                Ok(None) => self.compared += 1,
+                Ok(Some((kind, text))) => {
+                    let report = format!("seed {seed:#x}\n{text}");
+                    self.failures.entry(kind).or_insert((0, report)).0 += 1;
+                }
+                Err(reason) => *self.known.entry(reason).or_default() += 1,
+            }
+            if self.failures.len() >= patience {
+                return;
+            }
+        }
+    }
+
+    fn check(&mut self, case: &Case) -> Result<Option<(String, String)>, &'static str> {
+        let instructions = case.instructions();
+        let host = self.silicon.run(case, &self.image);
+        let engine = self.engine.run(case, &self.image);
+        let mut host = host.ok_or("it left the memory, or did not end")?;
+        let engine = engine.ok_or("it does not end")?;
+        if let Some(reason) = excuse(&instructions, &engine, &host) {
+            return Err(reason);
+        }
+        // Signals do not tell these apart.
+        match (engine.vector, host.vector) {
+            (Some(vector @ 5), Some(13)) | (Some(vector @ 11), Some(12)) => host.vector = Some(vector),
+            (Some(vector @ 4), Some(13)) => {
+                // A trap: the host is behind it.
+                let into = instructions.iter().find(|one| one.ip() == u64::from(engine.registers.ip));
+                host.registers.ip -= into.map_or(0, |one| one.len() as u32);
+                host.vector = Some(vector);
+            }
+            _ => {}
+        }
+        *self.vectors.entry(engine.vector.unwrap_or_default()).or_default() += 1;
+        for one in &instructions {
+            *self.mnemonics.entry(format!("{:?}", one.mnemonic())).or_default() += 1;
+        }
+        Ok(compare::report_exactly(case, &instructions, &engine, &host))
+    }
+}
+
+impl Display for Campaign {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed: u64 = self.failures.values().map(|(count, _)| count).sum();
+        write!(formatter, "{} compared, {failed} differ, {} mnemonics; ends:", self.compared, self.mnemonics.len())?;
+        for (vector, count) in &self.vectors {
+            write!(formatter, " #{vector} {count}")?;
+        }
+        for (reason, count) in &self.known {
+            write!(formatter, "\n  {count} not compared: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The case of a seed: segments from the shared table.
+fn case(seed: u64) -> Case {
+    let mut random = Random::new(seed);
+    let mut numbers = [0; 6];
+    for (register, number) in numbers.iter_mut().enumerate() {
+        *number = match register {
+            1 => random.pick(&segments::CODES),
+            2 if random.percent(40) => segments::FLAT,
+            2 => segments::STACKS.start + random.below(segments::STACKS.len()),
+            _ if random.percent(35) => segments::FLAT,
+            _ => present(&mut random),
+        };
+    }
+    let parts = numbers.map(|number| PARTS[number]);
+    let bits = if parts[1].big { 32 } else { 16 };
+    let gpr = std::array::from_fn(|_| match random.below(12) {
+        0 => segments::selector(present(&mut random)).into(),
+        _ => value(&mut random, bits),
+    });
+    let mut registers = Registers { gpr, ..Registers::default() };
+    let stack = &parts[2];
+    registers.gpr[4] = match random.below(4) {
+        _ if stack.base == 0 => 0x3_0000 + random.below(0x1000) as u32,
+        0 | 1 => stack.limit.wrapping_add_signed(random.within(-0x40, 0x40) as i32),
+        2 => random.below(0x40) as u32,
+        _ => random.bits() as u32 & 0xffff,
+    };
+    registers.ip = if parts[1].base == 0 { super::CODE as u32 } else { 0 } + 0x100 + random.below(0xfd00) as u32;
+    registers.flags = random.bits() as u32 & 0xcd5 | 0x202;
+    registers.selectors = numbers.map(segments::selector);
+    let mut bytes = Vec::new();
+    for _ in 0..1 + random.below(2) {
+        bytes.extend(instruction(&mut random, bits, refuses));
+    }
+    Case { mode: Mode::Protected { bits, user: true }, bytes, registers, parts }
+}
+
+/// A segment that can be loaded into a data segment register.
+fn present(random: &mut Random) -> usize {
+    loop {
+        let number = segments::ALL.start + random.below(segments::ALL.len());
+        let access = PARTS[number].access;
+        if access & 0x80 != 0 && access & 0xa != 8 {
+            return number;
+        }
+    }
+}
+
+/// Instructions that the host's kernel has a part in, or that depend on its tables.
+fn refuses(one: &Instruction) -> bool {
+    use Mnemonic::*;
+    let asked = matches!(one.mnemonic(), Bound | Into | Hlt | Clts | In | Out | Lgdt | Lidt | Lldt | Ltr);
+    let never = matches!(one.mnemonic(), Int | Int1 | Int3 | Popfd | Lar | Lsl | Verr | Verw | Iret | Iretd);
+    never || !asked && known::before(&[*one]).is_some()
+}
+
+/// Why the two cannot be compared.
+fn excuse(instructions: &[Instruction], engine: &Outcome, host: &Outcome) -> Option<&'static str> {
+    const AC_TF_NT: u32 = 1 << 18 | 1 << 8 | 1 << 14;
+    if (engine.registers.flags | host.registers.flags) & AC_TF_NT != 0 || host.vector == Some(1) {
+        return Some("TF, NT and AC are the kernel's as well");
+    }
+    let foreign = |selector: u16| selector & 4 == 0 && selector > 3;
+    if host.registers.selectors.into_iter().chain(engine.registers.selectors).any(foreign) {
+        return Some("a selector of the kernel's table");
+    }
+    let far = |one: &Instruction| {
+        one.is_jmp_far() || one.is_call_far() || one.is_jmp_far_indirect() || one.is_call_far_indirect()
+    };
+    if instructions.iter().any(|one| far(one) || one.mnemonic() == Mnemonic::Retf) && host.vector != Some(13) {
+        return Some("a far transfer led to random bytes");
+    }
+    let last = instructions.iter().find(|one| one.ip() == u64::from(host.registers.ip))?;
+    match last.mnemonic() {
+        Mnemonic::Call if host.vector != Some(3) => Some("CALL beyond a limit has pushed its return address"),
+        Mnemonic::Enter if host.vector != Some(3) => Some("ENTER has stored some frame pointers before it faults"),
+        Mnemonic::Popa | Mnemonic::Popad if host.vector != Some(3) => Some("POPA has loaded some registers"),
+        _ => None,
+    }
+}
