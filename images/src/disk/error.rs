@@ -75,7 +75,7 @@ pub enum ImageError {
     },
     /// Somebody else runs it.
     #[error(
-        "{}: the image is in use by another program ({what}); stop that, work on a copy, or use --snapshot if it only reads",
+        "{}: the image is in use by another program ({what}); stop that, or work on a copy",
         path.display()
     )]
     InUse {

@@ -71,13 +71,11 @@ pub(crate) fn be64(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(field(bytes, at))
 }
 
-/// Reads a range piece by piece, each piece within one block of `block` bytes: `one(number, offset in it, bytes)`.
-pub(crate) fn by_blocks(
-    mut offset: u64,
-    mut bytes: &mut [u8],
-    block: u64,
-    one: &mut dyn FnMut(u64, u64, &mut [u8]) -> Result<(), Fault>,
-) -> Result<(), Fault> {
+/// Reads a piece of one block: its number, the offset in it, the bytes.
+type OneBlock<'a> = dyn FnMut(u64, u64, &mut [u8]) -> Result<(), Fault> + 'a;
+
+/// Reads a range piece by piece, each piece within one block of `block` bytes.
+pub(crate) fn by_blocks(mut offset: u64, mut bytes: &mut [u8], block: u64, one: &mut OneBlock) -> Result<(), Fault> {
     while !bytes.is_empty() {
         let inside = offset % block;
         let count = (block - inside).min(bytes.len() as u64);

@@ -190,7 +190,7 @@ impl Check<'_> {
         let bytes = header.refcount_clusters * header.cluster();
         let table = read_entries(self.file, header.refcount_offset, (bytes / 8) as usize).map_err(Fault::Io)?;
         self.refer(header.refcount_offset, bytes, "the header's refcount table");
-        let per_block = header.cluster() * 8 >> header.refcount_order;
+        let per_block = (header.cluster() * 8) >> header.refcount_order;
         let mut counts = vec![0; self.found.len()];
         for (number, entry) in table.into_iter().enumerate().filter(|(_, entry)| *entry != 0) {
             if !entry.is_multiple_of(header.cluster()) || entry.saturating_add(header.cluster()) > self.length {
