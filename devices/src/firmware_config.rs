@@ -4,6 +4,7 @@
 //! The chip is a selector and an offset. The items are derived from the configuration and are no state.
 
 mod items;
+mod smbios;
 
 use crate::state::saved;
 use ftemu_cpu::Memory;

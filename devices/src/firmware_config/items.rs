@@ -1,6 +1,7 @@
 //! The items of the configuration device: what firmware wants to know of this machine (QEMU's specification "fw_cfg";
 //! SeaBIOS, "Runtime_config").
 
+use super::smbios::smbios;
 use crate::acpi::{self, Described};
 use ftemu_cpu::memory::HIGH_START;
 
@@ -35,6 +36,9 @@ impl Items {
         files.push(("etc/e820", memory_map(low_bytes, high_bytes)));
         // After a start that failed nothing is tried again: -1 ms.
         files.push(("etc/boot-fail-wait", u32::MAX.to_le_bytes().to_vec()));
+        let smbios = smbios(low_bytes, high_bytes);
+        files.push(("etc/smbios/smbios-anchor", smbios.anchor));
+        files.push(("etc/smbios/smbios-tables", smbios.structures));
         files.sort();
         let mut items = vec![
             (SIGNATURE, b"QEMU".to_vec()),
