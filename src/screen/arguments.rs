@@ -24,12 +24,24 @@ pub struct VncArguments {
 /// Where the servers of a guest are.
 #[derive(Debug, Args)]
 pub struct ServerArguments {
-    /// Where the servers of the guest serve their consoles (their --console-listen).
-    #[arg(value_name = "ADDRESS:PORT", value_delimiter = ',', num_args = 1, required = true)]
-    pub servers: Vec<String>,
+    /// Where the servers of the guest serve their consoles (their --console-listen), joined by commas.
+    #[arg(value_name = "ADDRESS:PORT", value_parser = servers)]
+    pub servers: Servers,
     /// Give up when no server that runs the guest could be reached for this long.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     pub patience: Duration,
+}
+
+/// Addresses of a guest's servers: one argument, so that others may follow.
+#[derive(Debug, Clone)]
+pub struct Servers(pub Vec<String>);
+
+fn servers(text: &str) -> Result<Servers, String> {
+    let addresses: Vec<String> = text.split(',').map(str::to_owned).collect();
+    match addresses.iter().find(|address| !address.contains(':')) {
+        Some(wrong) => Err(format!("{wrong:?} is no ADDRESS:PORT")),
+        None => Ok(Servers(addresses)),
+    }
 }
 
 /// What `screenshot` needs to know.

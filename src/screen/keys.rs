@@ -7,6 +7,10 @@ use anyhow::{Context, Result, bail};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chord(pub Vec<u16>);
 
+/// The shift keys.
+pub const SHIFTS: [u16; 2] = [LEFT_SHIFT, 54];
+/// Capitals lock.
+pub const CAPITALS: u16 = 58;
 const LEFT_SHIFT: u16 = 42;
 
 /// Keys that write something on a US keyboard: number, without shift, with shift.
@@ -240,6 +244,13 @@ pub fn by_keysym(keysym: u32) -> Option<u16> {
     character.and_then(writes).or_else(named).or_else(alias)
 }
 
+/// Whether the key that a keysym stands for writes it with shift; `None`: shift does not matter.
+pub fn needs_shift(keysym: u32) -> Option<bool> {
+    let character = char::from_u32(keysym).filter(|character| character.is_ascii())?;
+    let (_, plain, shifted) = WRITING.iter().find(|(_, plain, shifted)| [*plain, *shifted].contains(&character))?;
+    (plain != shifted).then_some(*shifted == character)
+}
+
 /// The key at a place, numbered as scan codes of set 1, extended ones with 80h added.
 pub fn by_place(place: u32) -> Option<u16> {
     let place = u8::try_from(place).ok()?;
@@ -288,6 +299,8 @@ mod tests {
         for nothing in [0, 0x55, 0xff, 0x100, u32::MAX] {
             assert_eq!(by_place(nothing), None);
         }
+        let shifts = [0x61, 0x41, 0x5f, 0x31, 0x20, 0xff0d].map(needs_shift);
+        assert_eq!(shifts, [Some(false), Some(true), Some(true), Some(false), None, None]);
         assert_eq!([by_keysym(0), by_keysym(0xe4), by_keysym(u32::MAX)], [None; 3]);
     }
 }

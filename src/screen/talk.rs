@@ -34,7 +34,7 @@ impl Talk {
         let search = async {
             loop {
                 troubles.clear();
-                for address in &at.servers {
+                for address in &at.servers.0 {
                     match timeout(GREETING_LIMIT, Talk::with(address)).await {
                         Ok(Ok(Some(talk))) => return talk,
                         Ok(Ok(None)) => troubles.push(format!("{address}: it does not run the guest")),

@@ -61,7 +61,7 @@ impl Dac {
 
     /// Whether the color is complete.
     fn next_component(&mut self) -> bool {
-        self.component = (self.component + 1) % 3;
+        self.component = (self.component % 3 + 1) % 3;
         self.component == 0
     }
 

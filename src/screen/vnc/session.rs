@@ -69,6 +69,8 @@ struct Session {
     size: (u16, u16),
     pointer: Pointer,
     keys: BTreeSet<u16>,
+    /// Capitals lock is on, as far as this viewer knows.
+    capitals: bool,
     /// The viewer wants to see something; `true`: everything.
     wanted: Option<bool>,
     look_at: Instant,
@@ -85,6 +87,7 @@ impl Session {
             size,
             pointer: Pointer::default(),
             keys: BTreeSet::new(),
+            capitals: false,
             wanted: None,
             look_at: Instant::now(),
             unchanged: 0,
@@ -130,11 +133,31 @@ impl Session {
     fn key(&mut self, down: bool, keysym: u32, place: Option<u32>) {
         let by_place = place.filter(|place| *place != 0).and_then(keys::by_place);
         let Some(code) = by_place.or_else(|| keys::by_keysym(keysym)) else { return };
+        let shifts = if down && by_place.is_none() { self.wrong_shifts(keysym) } else { Vec::new() };
         match down {
             true => self.keys.insert(code),
             false => self.keys.remove(&code),
         };
-        self.press([Input::Key { code, pressed: down }]);
+        self.capitals ^= down && code == keys::CAPITALS;
+        let right = shifts.iter().map(|(code, held)| Input::Key { code: *code, pressed: !held });
+        let back = shifts.iter().map(|(code, held)| Input::Key { code: *code, pressed: *held });
+        let inputs: Vec<Input> = right.chain([Input::Key { code, pressed: down }]).chain(back).collect();
+        self.press(inputs);
+    }
+
+    /// Shift keys that must be the other way round for the guest's key to write this, and how they are. So a viewer
+    /// that does not send shift, or has it elsewhere, still writes what it means.
+    fn wrong_shifts(&self, keysym: u32) -> Vec<(u16, bool)> {
+        let Some(needed) = keys::needs_shift(keysym) else { return Vec::new() };
+        let letter = char::from_u32(keysym).is_some_and(|character| character.is_ascii_alphabetic());
+        let held: Vec<(u16, bool)> = keys::SHIFTS.into_iter().map(|code| (code, self.keys.contains(&code))).collect();
+        let holds = held.iter().any(|(_, held)| *held);
+        match needed {
+            // The guest has capitals lock, too.
+            _ if letter && self.capitals || holds == needed => Vec::new(),
+            true => vec![(keys::SHIFTS[0], false)],
+            false => held.into_iter().filter(|(_, held)| *held).collect(),
+        }
     }
 
     /// Nothing stays pressed when the viewer has gone.
