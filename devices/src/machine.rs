@@ -14,6 +14,7 @@ use crate::digest::RamDigest;
 use crate::drives::{AttachError, Drives, Fault};
 use crate::input::Input;
 use crate::linux::{self, BootImage, LoadError};
+use crate::nic::Nic;
 use crate::output::{Emitted, Output};
 use crate::rtc::Rtc;
 use crate::storage::Storage;
@@ -280,10 +281,17 @@ impl Machine {
     fn reset(&mut self) {
         self.board.emit(self.cpu.count(), Output::Reset);
         let (chips, regions) = (&self.board.chips, self.board.regions);
+        let links: Vec<bool> = chips.nics.iter().map(Nic::link).collect();
         let chips = Chips::new(&self.config, &regions, chips.clock.clone(), chips.rtc.clone());
+        let (now, now_ns) = (self.cpu.count(), self.now_ns());
         let memory = self.cpu.memory_mut();
         self.board.drives.abandon_all();
         self.board.replace_chips(memory, chips);
+        let (drives, outputs) = (&mut self.board.drives, &mut self.board.outputs);
+        let mut context = Context { now, now_ns, memory: &mut *memory, drives, outputs };
+        for (nic, up) in self.board.chips.nics.iter_mut().zip(links) {
+            nic.set_link(&mut context, up); // cables know nothing of resets
+        }
         regions.clear(memory);
         for page in 0..memory.pages() {
             if memory.page(page).iter().any(|byte| *byte != 0) {

@@ -43,6 +43,14 @@ impl Nic {
         }
     }
 
+    /// The cable is plugged in.
+    pub fn link(&self) -> bool {
+        match self {
+            Nic::E1000(card) => card.cable(),
+            Nic::Virtio(card) => card.link(),
+        }
+    }
+
     fn device(&self) -> &dyn PciDevice {
         match self {
             Nic::E1000(card) => card.as_ref(),
@@ -115,5 +123,27 @@ impl PciDevice for Nic {
 
     fn inspect(&mut self, register: u8, size: u8, context: &mut Context) -> u32 {
         self.device_mut().inspect(register, size, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Input, Machine};
+
+    #[test]
+    fn a_reset_does_not_plug_a_cable_in() {
+        let card = |model| NicConfig { model, mac: [2; 6] };
+        let nics = vec![card(NicModel::E1000), card(NicModel::VirtioNet), card(NicModel::E1000)];
+        let mut machine =
+            Machine::new(&Config { nics, memory_bytes: 4 << 20, ..Config::default() }).expect("a machine");
+        for nic in [0, 1] {
+            machine.apply(&Input::Link { nic, up: false });
+        }
+        machine.apply(&Input::Reset);
+        let links: Vec<bool> = machine.chips().nics.iter().map(Nic::link).collect();
+        assert_eq!(links, [false, false, true]);
+        machine.apply(&Input::Link { nic: 0, up: true });
+        assert!(machine.chips().nics[0].link());
     }
 }

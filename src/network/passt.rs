@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
@@ -62,12 +62,16 @@ impl Passt {
         ours.set_nonblocking(true).context("cannot make a socket for passt")?;
         let mut command = Command::new("passt");
         // Standard input is its socket.
-        command.args(["--foreground", "--quiet", "--fd", "0", "--mtu", "1500"]);
+        command.args(["--foreground", "--stderr", "--quiet", "--fd", "0", "--mtu", "1500"]);
         if !forwards.is_empty() {
             let ports: Vec<String> = forwards.iter().map(|ports| format!("{}:{}", ports.host, ports.guest)).collect();
             command.args(["--tcp-ports", &ports.join(",")]);
         }
-        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stdout(Stdio::null()).kill_on_drop(true);
+        command
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let child = command.spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => anyhow!("--net user needs passt, which is not installed: apt install passt"),
             _ => anyhow!("cannot start passt: {error}"),
@@ -82,6 +86,13 @@ impl Passt {
     /// Carries frames in both directions; returns why it does so no more.
     pub async fn carry(&mut self, nic: u8, edge: &Edge) -> String {
         let Self { child, reader, writer, frames, waiting } = self;
+        let complaints = child.stderr.take();
+        let complaints = tokio::spawn(async move {
+            match complaints {
+                Some(pipe) => last_line(BufReader::new(pipe)).await,
+                None => String::new(),
+            }
+        });
         let sending = async {
             while let Some(message) = frames.recv().await {
                 waiting.fetch_sub(message.len(), Ordering::Relaxed);
@@ -97,9 +108,20 @@ impl Passt {
         let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
         match why {
             Some(Some(nonsense)) => nonsense,
-            _ => format!("passt has ended ({status})"),
+            _ => format!("passt has ended ({status}): {}", complaints.await.unwrap_or_default()),
         }
     }
+}
+
+/// The last line that passt complains with, when it has ended.
+async fn last_line(mut pipe: BufReader<impl AsyncRead + Unpin>) -> String {
+    let (mut line, mut last) = (Vec::new(), String::new());
+    // A line without end is cut.
+    while (&mut pipe).take(1000).read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
+        last = String::from_utf8_lossy(&line).trim().to_owned();
+        line.clear();
+    }
+    last
 }
 
 /// Tells the node of every frame, until passt speaks no more or nonsense.

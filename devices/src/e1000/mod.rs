@@ -127,6 +127,11 @@ impl E1000 {
         self.watch_link(context.now_ns);
     }
 
+    /// The cable is plugged in.
+    pub fn cable(&self) -> bool {
+        self.phy.cable()
+    }
+
     fn watch_link(&mut self, now_ns: u64) {
         let link = self.phy.link();
         if std::mem::replace(&mut self.link, link) != link {

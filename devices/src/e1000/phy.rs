@@ -89,6 +89,11 @@ impl Phy {
         self.cable = plugged;
     }
 
+    /// The cable is plugged in.
+    pub fn cable(&self) -> bool {
+        self.cable
+    }
+
     fn negotiates(&self) -> bool {
         self.registers[PCTRL] & PCTRL_AUTONEGOTIATE != 0
     }
