@@ -35,6 +35,8 @@ impl Figures {
             "records": status.records,
             "agreed": status.agreed.0,
             "holding": status.holding,
+            "compared_mib": status.compared.map(|(compared, _)| compared),
+            "to_compare_mib": status.compared.map(|(_, total)| total),
             "instructions_per_second": rate,
             "log_bytes": inner.log_bytes,
             "sent_bytes": traffic.sent_bytes,

@@ -102,6 +102,17 @@ impl Drive {
         Issued { ticket, due_ns }
     }
 
+    /// Whether a state from elsewhere can be one of this drive: hosts are asked for nothing that was never checked.
+    pub fn accepts(state: &DriveState) -> bool {
+        let drive = Drive::new(state.sectors, state.read_only);
+        let sound = |request: &InFlight| {
+            request.ticket < state.next_ticket && (request.error.is_some() || drive.check(&request.request).is_ok())
+        };
+        state.next_ticket < HOUSEKEEPING
+            && state.in_flight.iter().all(sound)
+            && state.in_flight.is_sorted_by(|first, second| first.ticket < second.ticket)
+    }
+
     fn check(&self, request: &Request) -> Result<(), DriveError> {
         if request.changes() && self.state.read_only {
             return Err(DriveError::ReadOnly);

@@ -3,6 +3,7 @@
 use super::Drives;
 use super::drive::{Drive, DriveState};
 use crate::state::Saved;
+use crate::storage::{Request, SECTOR_BYTES};
 use std::collections::BTreeMap;
 
 impl Drives {
@@ -34,10 +35,11 @@ impl Drives {
     pub fn load(&mut self, bytes: &mut &[u8]) -> Option<()> {
         let states: Vec<DriveState> = Saved::load(bytes)?;
         let shape = |state: &DriveState| (state.sectors, state.read_only);
-        if !states.iter().map(shape).eq(self.drives.iter().map(|drive| shape(&drive.state))) {
+        let same = states.iter().map(shape).eq(self.drives.iter().map(|drive| shape(&drive.state)));
+        if !same || !states.iter().all(Drive::accepts) {
             return None;
         }
-        let answers: Option<Vec<_>> = states.iter().map(|_| load_answers(bytes)).collect();
+        let answers: Option<Vec<_>> = states.iter().map(|state| load_answers(state, bytes)).collect();
         self.fault = None;
         for ((drive, state), answers) in self.drives.iter_mut().zip(states).zip(answers?) {
             drive.become_copy(state, answers);
@@ -46,16 +48,23 @@ impl Drives {
     }
 }
 
-fn load_answers(bytes: &mut &[u8]) -> Option<BTreeMap<u64, Vec<u8>>> {
+fn load_answers(state: &DriveState, bytes: &mut &[u8]) -> Option<BTreeMap<u64, Vec<u8>>> {
     let count = u64::load(bytes)?;
-    (0..count).map(|_| Some((u64::load(bytes)?, Vec::load(bytes)?))).collect()
+    let load = |_| {
+        let (ticket, answer) = (u64::load(bytes)?, Vec::load(bytes)?);
+        let request = state.in_flight.iter().find(|request| request.ticket == ticket)?;
+        let length = match &request.request {
+            Request::Read { count, .. } => u64::from(*count) * SECTOR_BYTES,
+            _ => 0,
+        };
+        (answer.len() as u64 == length).then_some((ticket, answer))
+    };
+    (0..count).map(load).collect()
 }
 
 impl Drive {
-    fn become_copy(&mut self, state: DriveState, mut answers: BTreeMap<u64, Vec<u8>>) {
+    fn become_copy(&mut self, state: DriveState, answers: BTreeMap<u64, Vec<u8>>) {
         let storage = self.detach();
-        let known = |ticket: &u64| state.in_flight.iter().any(|request| request.ticket == *ticket);
-        answers.retain(|ticket, _| known(ticket));
         (self.state, self.answers) = (state, answers);
         if let Some(storage) = storage {
             self.attach(storage);

@@ -165,6 +165,27 @@ fn storages_must_fit() {
 }
 
 #[test]
+fn states_that_make_no_sense_are_refused() {
+    let (mut drives, _) = drives();
+    drives.issue(0, 0, Request::Read { sector: 1, count: 1 });
+    drives.issue(0, 0, Request::Write { sector: 1, bytes: vec![1; 512] });
+    drives.fetch();
+    let mut good = saved(&drives);
+    drives.save_answers(&mut good);
+    let mut random = Random(0xbad);
+    for _ in 0..2000 {
+        let mut bytes = good.clone();
+        let place = random.below(bytes.len() as u64) as usize;
+        bytes[place] ^= 1 << random.below(8);
+        let mut twin = Drives::new([(SECTORS, false)]);
+        twin.attach(0, Box::new(MemoryStorage::new(SECTORS))).unwrap();
+        if twin.load(&mut &bytes[..]).is_some() {
+            twin.release(u64::MAX).unwrap();
+        }
+    }
+}
+
+#[test]
 fn random_traffic_is_the_same_on_copies() {
     let mut random = Random(0x5eed_d15c);
     let (mut drives, storage) = drives();

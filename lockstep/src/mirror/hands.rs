@@ -136,7 +136,10 @@ impl Disks {
         if bytes.len() as u64 != count * SECTOR_BYTES {
             return Err(StorageFault(format!("a block of {} bytes came for drive {drive}", bytes.len())));
         }
-        self.ask(drive, &Request::Write { sector, bytes }).map(|_| ())
+        let written = self.ask(drive, &Request::Write { sector, bytes });
+        written.map(|_| ()).map_err(|fault| {
+            StorageFault(format!("drive {drive} is not what the primary has and cannot be made so: {fault}"))
+        })
     }
 
     fn ask(&mut self, drive: usize, request: &Request) -> Result<Vec<u8>, StorageFault> {

@@ -88,6 +88,8 @@ pub struct Status {
     pub agreed: Icount,
     /// Outputs are waiting.
     pub holding: bool,
+    /// A primary whose standby's disks are being made equal: blocks of 1 MiB compared, and in all.
+    pub compared: Option<(u64, u64)>,
 }
 
 impl Node {
@@ -226,6 +228,10 @@ impl Node {
             records: common.log.end().index,
             agreed,
             holding: !common.outputs.is_empty(),
+            compared: match &self.role {
+                Role::Primary(primary) => primary.peer.compared(),
+                _ => None,
+            },
         }
     }
 

@@ -30,6 +30,14 @@ impl Peer {
         matches!(self, Peer::Paired { .. })
     }
 
+    /// How far its disks have been compared.
+    pub fn compared(&self) -> Option<(u64, u64)> {
+        match self {
+            Peer::Joining { mirror, sending: None, .. } if !mirror.is_equal() => Some(mirror.progress()),
+            _ => None,
+        }
+    }
+
     pub fn is_protected(&self) -> bool {
         matches!(self, Peer::Paired { protected: true, .. })
     }
