@@ -113,11 +113,11 @@ fn link(index: usize) -> Encoded {
     let nothing = Store::new(&number, &ZERO);
     let if_not = If::new(&off, vec![&nothing]);
     let answer = Return::new(&chosen);
-    let crs = Method::new(path("_CRS"), 0, true, vec![&buffer, &in_buffer, &routed, &if_not, &answer]);
+    let crs = Method::new(path("_CRS"), 0, true, vec![&in_buffer, &routed, &if_not, &answer]);
     let in_argument = CreateDWordField::new(&number, &Arg(0), &NUMBER);
     let set = Store::new(&register, &number);
     let srs = Method::new(path("_SRS"), 1, true, vec![&in_argument, &set]);
-    Encoded(encoded(&Device::new(path(LINKS[index]), vec![&hid, &uid, &prs, &sta, &dis, &crs, &srs])))
+    Encoded(encoded(&Device::new(path(LINKS[index]), vec![&hid, &uid, &prs, &buffer, &sta, &dis, &crs, &srs])))
 }
 
 /// Slot and pin to link device, for all slots.
@@ -148,10 +148,9 @@ fn pci_root(described: &Described) -> Encoded {
     ];
     let hid = Name::new(path("_HID"), &EISAName::new("PNP0A03"));
     let uid = Name::new(path("_UID"), &0u8);
-    let address = Name::new(path("_ADR"), &0u8);
     let crs = Name::new(path("_CRS"), &ResourceTemplate::new(resources.to_vec()));
     let (routing, bridge) = (routing(), isa_bridge());
-    Encoded(encoded(&Device::new(path("PCI0"), vec![&hid, &uid, &address, &crs, &routing, &bridge])))
+    Encoded(encoded(&Device::new(path("PCI0"), vec![&hid, &uid, &crs, &routing, &bridge])))
 }
 
 /// A device of registers in memory, so that nothing else is put there.

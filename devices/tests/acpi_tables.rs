@@ -1,5 +1,6 @@
 //! The ACPI tables as their authors' own compiler sees them: each is taken apart and compiled again by `iasl`, which
 //! finds no error and gives no warning. Needs Debian's `acpica-tools` (`scripts/setup`).
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use ftemu_devices::acpi::{self, Described};
 use std::path::Path;
