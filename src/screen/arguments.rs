@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::keys::{self, Chord};
+use super::keys::{self, Chord, Typing};
 use crate::units;
 
 /// Of a side: who may see its screen.
@@ -73,7 +73,7 @@ pub struct SendkeyArguments {
     pub chords: Vec<Chord>,
     /// Type this afterwards, as on a US keyboard; a line feed is Enter.
     #[arg(long, value_name = "TEXT", value_parser = keys::text)]
-    pub text: Option<Vec<Chord>>,
+    pub text: Option<Typing>,
 }
 
 const SENDKEY_EXAMPLES: &str = "\

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use ftemu_devices::vga::Image;
 
 use super::arguments::{Button, PressArguments, ScreenshotArguments, SendkeyArguments};
-use super::keys::Chord;
+use super::keys::{Chord, Typing};
 use super::talk::Talk;
 use crate::console::protocol::Press;
 
@@ -36,7 +36,8 @@ pub fn screenshot(arguments: &ScreenshotArguments) -> Result<ExitCode> {
 pub fn sendkey(arguments: &SendkeyArguments) -> Result<ExitCode> {
     run(async {
         let mut talk = Talk::with_live(&arguments.at).await?;
-        for Chord(keys) in arguments.chords.iter().chain(arguments.text.iter().flatten()) {
+        let typed = arguments.text.iter().flat_map(|Typing(chords)| chords);
+        for Chord(keys) in arguments.chords.iter().chain(typed) {
             let down = keys.iter().map(|code| Press::Key { code: *code, pressed: true });
             let up = keys.iter().rev().map(|code| Press::Key { code: *code, pressed: false });
             talk.press(down.chain(up)).await?;

@@ -7,6 +7,10 @@ use anyhow::{Context, Result, bail};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chord(pub Vec<u16>);
 
+/// What types a text: chord after chord.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Typing(pub Vec<Chord>);
+
 /// The shift keys.
 pub const SHIFTS: [u16; 2] = [LEFT_SHIFT, 54];
 /// Capitals lock.
@@ -213,8 +217,9 @@ fn by_name(name: &str) -> Result<u16> {
 ///
 /// # Errors
 /// Names a character that is on no key.
-pub fn text(text: &str) -> Result<Vec<Chord>> {
-    text.chars().map(by_character).collect()
+pub fn text(text: &str) -> Result<Typing> {
+    let chords: Result<Vec<Chord>> = text.chars().map(by_character).collect();
+    chords.map(Typing)
 }
 
 fn by_character(character: char) -> Result<Chord> {
@@ -281,7 +286,7 @@ mod tests {
 
     #[test]
     fn text_as_it_is_typed() {
-        let keys: Vec<Vec<u16>> = text("aB|\n").expect("keys").into_iter().map(|chord| chord.0).collect();
+        let keys: Vec<Vec<u16>> = text("aB|\n").expect("keys").0.into_iter().map(|chord| chord.0).collect();
         assert_eq!(keys, [vec![30], vec![42, 48], vec![42, 43], vec![28]]);
         assert!(text("ß").is_err());
     }
