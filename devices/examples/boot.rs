@@ -3,12 +3,13 @@
 //! A debugging aid; the product is the `ftemu` program. Images are never written to: what the guest writes is kept in memory.
 //!
 //! `--debug` prints what firmware says to port 402h, `--trace` where the CPU is, `--seconds N` stops after so long,
-//! `--keys TEXT` types once the machine idles for the first time, `--picture FILE` writes the screen as PPM at the end.
+//! `--picture FILE` writes the screen as PPM at the end; `--restart MS` presses Ctrl-Alt-Del at a virtual time,
+//! `--power-button MS` the power button.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use ftemu_devices::config::{Attachment, BootFrom, DriveConfig, DriveKind, NicConfig, NicModel};
 use ftemu_devices::storage::{Request, Storage, StorageFault};
-use ftemu_devices::{Config, Firmware, Icount, Machine, Output, Ran};
+use ftemu_devices::{Config, Firmware, Icount, Input, Machine, Output, Ran};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -30,7 +31,12 @@ struct Arguments {
     trace: bool,
     seconds: Option<u64>,
     picture: Option<String>,
+    restart_ms: Option<u64>,
+    power_button_ms: Option<u64>,
 }
+
+/// Linux input event codes of Ctrl, Alt and Delete.
+const CTRL_ALT_DELETE: [u16; 3] = [29, 56, 111];
 
 fn main() -> Result<(), Failure> {
     let mut arguments = Arguments::parse()?;
@@ -51,7 +57,7 @@ fn main() -> Result<(), Failure> {
         (None, []) => return Err("give a kernel, or --firmware".into()),
     }
     let start = Instant::now();
-    run(&mut machine, &arguments, start)?;
+    run(&mut machine, &mut arguments, start)?;
     let seconds = start.elapsed().as_secs_f64();
     let count = machine.count().0;
     eprintln!("[{count} instructions in {seconds:.1} s, {:.0} MIPS]", count as f64 / seconds / 1e6);
@@ -133,6 +139,8 @@ impl Arguments {
                     arguments.config.boot_order.push(from);
                 }
                 "--seconds" => arguments.seconds = Some(value()?.parse()?),
+                "--restart" => arguments.restart_ms = Some(value()?.parse()?),
+                "--power-button" => arguments.power_button_ms = Some(value()?.parse()?),
                 "--picture" => arguments.picture = Some(value()?),
                 "--debug" => arguments.debug = true,
                 "--trace" => arguments.trace = true,
@@ -158,7 +166,20 @@ impl Arguments {
     }
 }
 
-fn run(machine: &mut Machine, arguments: &Arguments, start: Instant) -> Result<(), Failure> {
+/// Presses what is to be pressed by now, once.
+fn press(machine: &mut Machine, arguments: &mut Arguments) {
+    let now_ms = machine.now_ns() / 1_000_000;
+    if arguments.restart_ms.take_if(|at| *at <= now_ms).is_some() {
+        for pressed in [true, false] {
+            CTRL_ALT_DELETE.iter().for_each(|code| machine.apply(&Input::Key { code: *code, pressed }));
+        }
+    }
+    if arguments.power_button_ms.take_if(|at| *at <= now_ms).is_some() {
+        machine.apply(&Input::PowerButton);
+    }
+}
+
+fn run(machine: &mut Machine, arguments: &mut Arguments, start: Instant) -> Result<(), Failure> {
     let mut last = Instant::now();
     loop {
         let ran = machine.run(Icount(machine.count().0 + SLICE));
@@ -170,6 +191,7 @@ fn run(machine: &mut Machine, arguments: &Arguments, start: Instant) -> Result<(
             }
         }
         std::io::stdout().flush()?;
+        press(machine, arguments);
         if arguments.debug {
             let said: Vec<u8> = machine.take_debug();
             std::io::stderr().write_all(&said)?;
