@@ -81,6 +81,7 @@ fn an_image_in_use_is_left_alone() {
     let open = Disk::open(&disk, &Options::default()).expect("a disk");
     image(&["check", text(&disk)]).failed_saying(&["disk.qcow2", "in use"]);
     image(&["import", text(&disk), text(&folder.path("new.img"))]).failed_saying(&["in use"]);
+    assert!(image(&["info", text(&disk)]).output.contains("16 MiB"), "looking is allowed");
     // QEMU's programs keep the same locks.
     let theirs = Command::new("qemu-img").arg("check").arg(&disk).output().expect("qemu-img is here");
     assert!(!theirs.status.success() && String::from_utf8_lossy(&theirs.stderr).contains("lock"));

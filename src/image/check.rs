@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ftemu_images::{Format, import, qcow2};
+use ftemu_images::{Disk, Format, Options, import, qcow2};
 
 use super::{CheckArguments, progress};
 
@@ -15,15 +15,16 @@ const LEAKS: u8 = 3;
 pub(super) fn check(arguments: &CheckArguments) -> Result<ExitCode> {
     let path = &arguments.image;
     let shown = path.display();
-    // Tables first: this opens the image as a guest's disk is opened.
-    let opened = import::summary(path);
-    let is_qcow2 = match &opened {
-        Ok(summary) => summary.format == Format::Qcow2,
-        Err(_) => qcow2::header(path).is_ok(),
+    let format = import::summary(path).map_or(Format::Qcow2, |summary| summary.format);
+    // Tables first, as for a guest.
+    let opened = if format.runs() {
+        Disk::open(path, &Options { read_only: true, ..Options::default() }).map(drop)
+    } else {
+        import::summary(path).map(drop)
     };
-    if !is_qcow2 {
-        let summary = opened?;
-        println!("{shown}: {} has no reference counts; its header and tables are right", summary.format);
+    if format != Format::Qcow2 || qcow2::header(path).is_err() {
+        opened?;
+        println!("{shown}: {format} has no reference counts; its header and tables are right");
         return Ok(ExitCode::SUCCESS);
     }
     let bar = progress::bar("checking");

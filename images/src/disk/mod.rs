@@ -22,7 +22,7 @@ pub use create::create;
 pub use error::ImageError;
 pub(crate) use fault::{Fault, damaged, unsupported};
 pub use format::Format;
-pub(crate) use open::lock_shared;
+pub(crate) use open::{lock_shared, open_file};
 
 /// How to open an image.
 #[derive(Clone, Debug, Default)]

@@ -123,7 +123,8 @@ fn backing(path: &Path, name: &str, header: &Header, depth: usize) -> Result<For
     opened.access(depth + 1).map_err(|error| fault(error.to_string()))
 }
 
-fn open_file(path: &Path, writable: bool) -> Result<(File, u64), ImageError> {
+/// Opens a file or block device; gives its length too.
+pub(crate) fn open_file(path: &Path, writable: bool) -> Result<(File, u64), ImageError> {
     let metadata = std::fs::metadata(path).map_err(ImageError::io(path, "open"))?;
     let block = metadata.file_type().is_block_device();
     if !metadata.is_file() && !block {

@@ -57,13 +57,18 @@ impl Opened<'_> {
     }
 }
 
-/// What an image of any format is.
+/// What an image of any format is, also while a guest runs from it: nothing is locked, and little more than the header read.
 ///
 /// # Errors
 /// See [`ImageError`].
 pub fn summary(path: &Path) -> Result<Summary, ImageError> {
-    let opened = open(path)?;
-    Ok(Summary { format: opened.format, bytes: opened.source.bytes() })
+    let (file, length, format) = look(path)?;
+    let bytes = match format {
+        Format::Raw => length,
+        Format::Qcow2 => crate::qcow2::header(path)?.bytes,
+        _ => parse(file, length, format, path).map_err(|fault| fault.of(path, format))?.bytes(),
+    };
+    Ok(Summary { format, bytes })
 }
 
 /// Converts an image of any format into a new raw or qcow2 one; what is zero takes no space there. `progress` is told how
@@ -114,18 +119,22 @@ fn copy(from: &Opened, to: &Path, format: Format, progress: &mut dyn FnMut(u64, 
 }
 
 fn open(path: &Path) -> Result<Opened<'_>, ImageError> {
-    let metadata = std::fs::metadata(path).map_err(ImageError::io(path, "open"))?;
-    if metadata.is_dir() {
-        return Err(ImageError::NotAFile { path: path.to_owned() });
-    }
-    let file = File::open(path).map_err(ImageError::io(path, "open"))?;
-    let length = metadata.len();
-    let format = Format::of(&file, length).map_err(ImageError::io(path, "read"))?;
+    let (file, length, format) = look(path)?;
     let source = match format {
         Format::Raw | Format::Qcow2 => Box::new(Native::open(path, format)?) as Box<dyn Source>,
         _ => parse(file, length, format, path).map_err(|fault| fault.of(path, format))?,
     };
     Ok(Opened { source, path, format })
+}
+
+/// Opens a file and tells its format.
+fn look(path: &Path) -> Result<(File, u64, Format), ImageError> {
+    let (file, length) = disk::open_file(path, false)?;
+    if length == 0 {
+        return Err(ImageError::Empty { path: path.to_owned() });
+    }
+    let format = Format::of(&file, length).map_err(ImageError::io(path, "read"))?;
+    Ok((file, length, format))
 }
 
 /// A reader for a format that cannot be run.
