@@ -180,6 +180,11 @@ impl Engine {
             Ok(linear) => linear,
             Err(exception) => return self.abort(site.block, site.index, Exit::Raised(exception)),
         };
+        // What has no segment to check is flat: nothing wraps at 4 GiB there either.
+        if self.segment_mode != 0 && site.segment.is_none() && linear + u64::from(site.size) > 1 << 32 {
+            let exception = if site.stack { Exception::stack(0) } else { Exception::general_protection(0) };
+            return self.abort(site.block, site.index, Exit::Raised(exception));
+        }
         let user = self.block(site.block).mode.user();
         let isolated = self.block(site.block).mode.isolated();
         if site.aligned && !linear.is_multiple_of(u64::from(site.size)) {

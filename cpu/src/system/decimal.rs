@@ -107,11 +107,9 @@ fn adjust_decimal(x: &mut Execution, subtracts: bool) {
 fn bound(x: &mut Execution, instruction: &Instruction) -> Result<(), Exception> {
     let register = instruction.op0_register();
     let size = register.size();
-    let mut bytes = [0; 8];
-    operand::read_bytes(x, instruction, 1, &mut bytes[..2 * size])?;
+    let bounds = operand::read_parts(x, instruction, 1, size, size)?;
     let signed = |value: u64| if size == 2 { i64::from(value as i16) } else { i64::from(value as i32) };
-    let bounds = u64::from_le_bytes(bytes);
-    let (lower, upper) = (signed(bounds), signed(bounds >> (8 * size)));
+    let [lower, upper] = bounds.map(signed);
     let index = signed(x.register(register));
     if (lower..=upper).contains(&index) { Ok(()) } else { Err(Exception::bound_range()) }
 }

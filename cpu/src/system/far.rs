@@ -58,12 +58,8 @@ fn pointer(x: &mut Execution, instruction: &Instruction, size: usize) -> Result<
         }
         _ => {}
     }
-    let mut bytes = [0; 10];
-    operand::read_bytes(x, instruction, 0, &mut bytes[..size + 2])?;
-    let mut offset = [0; 8];
-    offset[..size].copy_from_slice(&bytes[..size]);
-    let selector = u16::from_le_bytes([bytes[size], bytes[size + 1]]);
-    Ok(Pointer { selector, offset: u64::from_le_bytes(offset), size })
+    let [offset, selector] = operand::read_parts(x, instruction, 0, size, 2)?;
+    Ok(Pointer { selector: selector as u16, offset, size })
 }
 
 /// In real and virtual-8086 mode the hidden limit is all there is to check.

@@ -147,6 +147,19 @@ pub fn read_bytes(
     x.read_bytes(linear, bytes, user)
 }
 
+/// Reads the parts of a far pointer or of a pair in memory: `first` bytes, then `second`, each at an address of its own
+/// that wraps to the address size.
+pub fn read_parts(
+    x: &mut Execution,
+    instruction: &Instruction,
+    operand: u32,
+    first: usize,
+    second: usize,
+) -> Result<[u64; 2], Exception> {
+    let place = Place::of(x, instruction, operand);
+    Ok([place.read(x, first)?, place.plus(first as i64).read(x, second)?])
+}
+
 /// Writes the bytes of a memory operand.
 pub fn write_bytes(x: &mut Execution, instruction: &Instruction, operand: u32, bytes: &[u8]) -> Result<(), Exception> {
     let linear = Place::of(x, instruction, operand).linear(x, bytes.len(), true)?;

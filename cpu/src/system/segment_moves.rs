@@ -101,13 +101,8 @@ fn load_far(x: &mut Execution, instruction: &Instruction) -> Result<(), Exceptio
         _ => return Err(Exception::invalid_opcode()),
     };
     let register = instruction.op0_register();
-    let size = register.size();
-    let mut pointer = [0; 10];
-    operand::read_bytes(x, instruction, 1, &mut pointer[..size + 2])?;
-    let selector = u16::from_le_bytes([pointer[size], pointer[size + 1]]);
-    let mut offset = [0; 8];
-    offset[..size].copy_from_slice(&pointer[..size]);
-    load(x, segment, selector)?;
-    x.set_register(register, u64::from_le_bytes(offset));
+    let [offset, selector] = operand::read_parts(x, instruction, 1, register.size(), 2)?;
+    load(x, segment, selector as u16)?;
+    x.set_register(register, offset);
     Ok(())
 }

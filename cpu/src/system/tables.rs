@@ -15,8 +15,8 @@ const AVAILABLE_TSS: u8 = 9;
 const BUSY_TSS: u8 = 11;
 /// What makes an available TSS a busy one.
 const BUSY: u8 = 2;
-/// Descriptor bits that LAR shows.
-const ACCESS_RIGHTS: u64 = 0x00f0_ff00;
+/// Descriptor bits that LAR shows: this vendor's processors include those of the limit.
+const ACCESS_RIGHTS: u64 = 0x00ff_ff00;
 
 /// Executes one of them.
 pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exception> {

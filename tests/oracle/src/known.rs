@@ -157,6 +157,10 @@ pub const KNOWN: &[Known] = &[
         reason: "RCL and RCR of no whole rotation set OF",
         applies: |facts| facts.names(&[Mnemonic::Rcl, Mnemonic::Rcr]),
     },
+    Known {
+        reason: "LAR hides the upper bits of the limit, as on Intel's CPUs",
+        applies: |facts| facts.names(&[Mnemonic::Lar]),
+    },
     Known { reason: "CLFLUSH never faults", applies: |facts| facts.names(&[Mnemonic::Clflush]) },
     Known {
         reason: "LOCK NEG sets wrong flags",

@@ -2,7 +2,7 @@
 
 use ftemu_oracle::legacy::silicon_campaign::Campaign;
 
-const CASES: u64 = 25_000;
+const CASES: u64 = 12_000;
 
 #[test]
 fn segments_limits_and_flags_are_as_on_the_hosts_cpu() {

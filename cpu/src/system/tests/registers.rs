@@ -133,10 +133,10 @@ fn questions_about_descriptors() {
     let cases: [Case; 7] = [
         (0, None, None, false, false),
         (DATA_0, None, None, false, false),
-        (DATA_3, Some(0x00c0_f300), Some(0xffff_ffff), true, true),
-        (CODE_3, Some(0x00a0_fb00), Some(0xffff_ffff), true, false),
-        (CONFORMING, Some(0x00a0_9f00), Some(0xffff_ffff), true, false),
-        (GATE, Some(0xec00), None, false, false),
+        (DATA_3, Some(0x00cf_f300), Some(0xffff_ffff), true, true),
+        (CODE_3, Some(0x00af_fb00), Some(0xffff_ffff), true, false),
+        (CONFORMING, Some(0x00af_9f00), Some(0xffff_ffff), true, false),
+        (GATE, Some(0x1_ec00), None, false, false),
         (BEYOND, None, None, false, false),
     ];
     for (value, rights, limit, readable, writable) in cases {

@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ftemu_oracle::campaign::Campaign;
+use ftemu_oracle::legacy::Legacy;
+use ftemu_oracle::legacy::silicon_campaign::Campaign as Campaign16;
 use ftemu_oracle::second::{Second, Subjects};
 use ftemu_oracle::{catalogue, generate};
 
@@ -24,6 +26,9 @@ struct Arguments {
     /// Against Unicorn instead of the host: `system` or `user` cases.
     #[arg(long, value_parser = subjects)]
     unicorn: Option<Subjects>,
+    /// 16- and 32-bit code instead, against `unicorn` or `silicon`.
+    #[arg(long, value_parser = ["unicorn", "silicon"])]
+    legacy: Option<String>,
     /// Only print the program of this seed.
     #[arg(long)]
     show: Option<u64>,
@@ -38,6 +43,9 @@ fn main() -> Result<()> {
     if let Some(seed) = arguments.show {
         print!("{}", generate::case(seed, 0, only).listing());
         return Ok(());
+    }
+    if let Some(against) = &arguments.legacy {
+        return legacy(&arguments, against);
     }
     if let Some(subjects) = arguments.unicorn {
         return second(&arguments, subjects);
@@ -76,5 +84,25 @@ fn second(arguments: &Arguments, subjects: Subjects) -> Result<()> {
         println!("\n{count} x {kind}\n{text}");
     }
     ensure!(second.failures.is_empty(), "{} kinds of case differ", second.failures.len());
+    Ok(())
+}
+
+/// Engine in the modes before long mode.
+fn legacy(arguments: &Arguments, against: &str) -> Result<()> {
+    let (seed, cases, patience) = (arguments.seed, arguments.cases, arguments.patience);
+    let (summary, failures) = if against == "silicon" {
+        let mut campaign = Campaign16::new()?;
+        campaign.run(seed, cases, patience);
+        (campaign.to_string(), campaign.failures)
+    } else {
+        let mut legacy = Legacy::new()?;
+        legacy.run(seed, cases, patience);
+        (legacy.to_string(), legacy.failures)
+    };
+    println!("seed {seed}: {summary}");
+    for (kind, (count, text)) in &failures {
+        println!("\n{count} x {kind}\n{text}");
+    }
+    ensure!(failures.is_empty(), "{} kinds of case differ", failures.len());
     Ok(())
 }

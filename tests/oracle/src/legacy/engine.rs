@@ -20,8 +20,6 @@ impl Machine {
     pub fn new(image: &[u8]) -> std::io::Result<Machine> {
         let mut memory = Memory::new(TABLES + TABLES_BYTES)?;
         memory.store(0, image);
-        memory.store(GDT, &super::flat_descriptors());
-        memory.store(LDT, &super::segments::table());
         Ok(Machine { cpu: Cpu::new(memory)? })
     }
 
@@ -54,6 +52,9 @@ impl Machine {
 
     fn load(&mut self, case: &Case, table_limit: u16) {
         let memory = self.cpu.memory_mut();
+        // A program that goes astray may have written to the tables.
+        memory.store(GDT, &super::flat_descriptors());
+        memory.store(LDT, &super::segments::table());
         for number in 0..6 {
             memory.store(GDT + u64::from(CASE_SELECTOR) + 8 * number as u64, &case.descriptor(number).to_le_bytes());
         }
@@ -69,6 +70,9 @@ impl Machine {
             }
         }
         memory.store(case.parts[1].base + u64::from(case.registers.ip), &case.bytes);
+        if let Some((address, bytes)) = &case.patch {
+            memory.store(*address, bytes);
+        }
         *self.cpu.state_mut() = state(case, table_limit);
         self.cpu.forget_derived();
     }

@@ -22,7 +22,7 @@ pub fn case(seed: u64) -> Case {
     for _ in 0..1 + random.below(3) {
         bytes.extend(instruction(&mut random, mode.bits(), |one| known::before(&[*one]).is_some()));
     }
-    Case { mode, bytes, registers: registers(&mut random, mode, &parts), parts }
+    Case { mode, bytes, registers: registers(&mut random, mode, &parts), parts, patch: None }
 }
 
 fn code(random: &mut Random, mode: Mode) -> Part {

@@ -92,6 +92,8 @@ struct Case {
     registers: Registers,
     /// ES CS SS DS FS GS.
     parts: [Part; 6],
+    /// Bytes of RAM that a case brings along, and where.
+    patch: Option<(u64, Vec<u8>)>,
 }
 
 /// What came of it.

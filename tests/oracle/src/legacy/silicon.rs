@@ -2,8 +2,8 @@
 //! guest's addresses runs 16- and 32-bit code at CPL 3, and its tracer reads what came of it.
 #![allow(unsafe_code)]
 
-use super::segments::{COUNT, PARTS};
-use super::{Case, MEMORY, Outcome, Registers};
+use super::segments::{self, COUNT, PARTS};
+use super::{CODE, Case, MEMORY, Outcome, Registers};
 use anyhow::{Context, Result, ensure};
 use libc::{c_int, c_long, c_void, pid_t};
 use std::mem::MaybeUninit;
@@ -21,6 +21,11 @@ const WRITE_ENTRY: c_long = 0x11;
 const SI_KERNEL: c_int = 0x80;
 /// si_code of a single step.
 const TRAP_TRACE: c_int = 2;
+
+/// RFLAGS.ID.
+const IDENTIFICATION: u32 = 1 << 21;
+/// `push 2; popfd; int3`
+const CLEAR: &[u8] = &[0x6a, 0x02, 0x9d, 0xcc];
 
 /// What MODIFY_LDT takes.
 #[repr(C)]
@@ -88,6 +93,9 @@ impl Silicon {
     /// `None` where the case does not end, or leaves its memory.
     pub fn run(&mut self, case: &Case, image: &[u8]) -> Option<Outcome> {
         self.write(case.parts[1].base as usize + case.registers.ip as usize, &case.bytes);
+        if let Some((address, bytes)) = &case.patch {
+            self.write(*address as usize, bytes);
+        }
         let vector = self.run_to_signal(&case.registers, [case.parts[4].base, case.parts[5].base]);
         let mut registers = self.registers();
         if let (Some(3), Some(registers)) = (vector, &mut registers) {
@@ -95,13 +103,28 @@ impl Silicon {
         }
         // SAFETY: the mapping, while the child is stopped.
         let bytes = unsafe { std::slice::from_raw_parts(self.memory, MEMORY - START) }.to_vec();
+        if registers.is_some_and(|registers| registers.flags & IDENTIFICATION != 0) {
+            self.clear_identification();
+        }
         let image = &image[START..];
+        self.write(CODE as usize, &image[CODE as usize - START..][..0x1000]);
         for page in super::compare::changed_pages(image, &bytes) {
             self.write(START + page, &image[page..page + 4096]);
         }
         let changes = super::compare::changes(image, &bytes);
         let changes = changes.into_iter().map(|(at, byte)| (at + START as u32, byte)).collect();
         Some(Outcome { vector: Some(vector?), registers: registers?, linear: 0, changes })
+    }
+
+    /// Clears the one flag that a tracer cannot: the next case begins without it.
+    fn clear_identification(&self) {
+        self.write(CODE as usize, CLEAR);
+        let local = segments::selector(segments::FLAT);
+        let mut selectors = [local; 6];
+        selectors[1] = segments::selector(segments::CODES[0]);
+        let mut registers = Registers { ip: CODE as u32, flags: 2, selectors, ..Registers::default() };
+        registers.gpr[4] = CODE as u32 + 0x100;
+        self.run_to_signal(&registers, [0; 2]);
     }
 
     fn run_to_signal(&self, registers: &Registers, bases: [u64; 2]) -> Option<u8> {

@@ -71,7 +71,7 @@ impl Campaign {
         let engine = self.engine.run(case, &self.image);
         let mut host = host.ok_or("it left the memory, or did not end")?;
         let engine = engine.ok_or("it does not end")?;
-        if let Some(reason) = excuse(&instructions, &engine, &host) {
+        if let Some(reason) = excuse(case, &instructions, &engine, &host) {
             return Err(reason);
         }
         // Signals do not tell these apart.
@@ -141,7 +141,44 @@ fn case(seed: u64) -> Case {
     for _ in 0..1 + random.below(2) {
         bytes.extend(instruction(&mut random, bits, refuses));
     }
-    Case { mode: Mode::Protected { bits, user: true }, bytes, registers, parts }
+    let mut case = Case { mode: Mode::Protected { bits, user: true }, bytes, registers, parts, patch: None };
+    if random.percent(12) {
+        far_transfer(&mut random, &mut case);
+    }
+    case
+}
+
+/// Makes the program a far transfer, mostly to one of the code segments, with what it takes from the stack.
+fn far_transfer(random: &mut Random, case: &mut Case) {
+    let narrow = random.percent(40);
+    // 16 bits of offset do not lead to the code in the flat segment.
+    let codes = if narrow { &segments::CODES[1..] } else { &segments::CODES };
+    let number = if random.percent(85) { random.pick(codes) } else { present(random) };
+    let offset = if PARTS[number].base == 0 { super::CODE as u32 } else { 0 } + random.below(0x1_0100) as u32;
+    let selector = segments::selector(number) & !(random.percent(10) as u16 * 3);
+    let flags = random.bits() as u32 & 0x3cd5 | 2;
+    let word = |value: u32| value.to_le_bytes()[..if narrow { 2 } else { 4 }].to_vec();
+    let frame: Vec<u8> = [offset, selector.into(), flags].into_iter().flat_map(word).collect();
+    let mask = if case.parts[2].big { u32::MAX } else { 0xffff };
+    let top = case.parts[2].base + u64::from(case.registers.gpr[4] & mask);
+    if (super::DATA as u64..super::MEMORY as u64 - 32).contains(&top) {
+        case.patch = Some((top, frame));
+    }
+    let mut bytes = Vec::new();
+    if narrow == (case.mode.bits() == 32) {
+        bytes.push(0x66);
+    }
+    match random.below(5) {
+        0 => bytes.push(0xcb),
+        1 => bytes.extend([0xca, random.below(0x40) as u8, 0]),
+        2 => bytes.push(0xcf),
+        opcode => {
+            bytes.push(if opcode == 3 { 0x9a } else { 0xea });
+            bytes.extend(word(offset));
+            bytes.extend(selector.to_le_bytes());
+        }
+    }
+    case.bytes = bytes;
 }
 
 /// A segment that can be loaded into a data segment register.
@@ -159,12 +196,18 @@ fn present(random: &mut Random) -> usize {
 fn refuses(one: &Instruction) -> bool {
     use Mnemonic::*;
     let asked = matches!(one.mnemonic(), Bound | Into | Hlt | Clts | In | Out | Lgdt | Lidt | Lldt | Ltr);
-    let never = matches!(one.mnemonic(), Int | Int1 | Int3 | Popfd | Lar | Lsl | Verr | Verw | Iret | Iretd);
+    let never = matches!(one.mnemonic(), Int | Int1 | Int3 | Popfd | Iret | Iretd);
     never || !asked && known::before(&[*one]).is_some()
 }
 
+/// Whether LAR, LSL, VERR or VERW concerns the local table.
+fn asks_locally(case: &Case, one: &Instruction) -> bool {
+    let register = one.op_register(one.op_count() - 1);
+    register.is_gpr() && case.registers.gpr[register.full_register32().number()] & 4 != 0
+}
+
 /// Why the two cannot be compared.
-fn excuse(instructions: &[Instruction], engine: &Outcome, host: &Outcome) -> Option<&'static str> {
+fn excuse(case: &Case, instructions: &[Instruction], engine: &Outcome, host: &Outcome) -> Option<&'static str> {
     const AC_TF_NT: u32 = 1 << 18 | 1 << 8 | 1 << 14;
     if (engine.registers.flags | host.registers.flags) & AC_TF_NT != 0 || host.vector == Some(1) {
         return Some("TF, NT and AC are the kernel's as well");
@@ -176,8 +219,22 @@ fn excuse(instructions: &[Instruction], engine: &Outcome, host: &Outcome) -> Opt
     let far = |one: &Instruction| {
         one.is_jmp_far() || one.is_call_far() || one.is_jmp_far_indirect() || one.is_call_far_indirect()
     };
-    if instructions.iter().any(|one| far(one) || one.mnemonic() == Mnemonic::Retf) && host.vector != Some(13) {
+    let leaves =
+        |one: &Instruction| far(one) || matches!(one.mnemonic(), Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd);
+    let code = segments::CODES.map(segments::selector).contains(&host.registers.selectors[1]);
+    let stayed = host.registers.selectors[1] == case.registers.selectors[1] && host.vector == Some(13);
+    let refused = stayed && instructions.iter().any(|one| one.ip() == u64::from(host.registers.ip));
+    let followed = host.vector == Some(3) && code && case.patch.is_some();
+    let astray = !refused && !followed;
+    if instructions.iter().any(leaves) && astray {
         return Some("a far transfer led to random bytes");
+    }
+    let asks =
+        |one: &Instruction| matches!(one.mnemonic(), Mnemonic::Lar | Mnemonic::Lsl | Mnemonic::Verr | Mnemonic::Verw);
+    if instructions.iter().skip(1).any(asks)
+        || instructions.first().is_some_and(|one| asks(one) && !asks_locally(case, one))
+    {
+        return Some("a question about the kernel's table");
     }
     let last = instructions.iter().find(|one| one.ip() == u64::from(host.registers.ip))?;
     match last.mnemonic() {
