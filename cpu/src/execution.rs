@@ -3,7 +3,7 @@
 use crate::bus::{Bus, Icount};
 use crate::exception::Exception;
 use crate::memory::{Memory, PAGE};
-use crate::paging::{self, Access};
+use crate::paging::{self, Access, Translation};
 use crate::state::{State, rflags};
 use iced_x86::Register;
 
@@ -23,6 +23,33 @@ pub struct Execution<'a> {
     pub now: Icount,
     /// Set when the board was touched: the run ends after this instruction, so that lines and deadlines are sampled.
     pub device: bool,
+    /// Translations known already, if there are any.
+    pub cached: Option<Cached<'a>>,
+}
+
+/// Translations of data accesses that an engine has found before. To use one must be as good as to walk.
+pub trait Translations {
+    /// The guest-physical address of a byte, if a load or a store there needs no walk.
+    fn find(&mut self, memory: &Memory, user: bool, linear: u64, write: bool) -> Option<u64>;
+    /// A walk for a load or a store has found this.
+    fn keep(&mut self, memory: &mut Memory, user: bool, linear: u64, found: &Translation, write: bool);
+}
+
+/// Translations that hold as long as the control registers stay as they are and nothing derived has been overwritten.
+pub struct Cached<'a> {
+    translations: &'a mut dyn Translations,
+    registers: [u64; 4],
+}
+
+impl<'a> Cached<'a> {
+    /// Those that hold in this state.
+    pub fn new(translations: &'a mut dyn Translations, state: &State) -> Cached<'a> {
+        Cached { translations, registers: paging_registers(state) }
+    }
+}
+
+fn paging_registers(state: &State) -> [u64; 4] {
+    [state.cr0, state.cr3, state.cr4, state.efer]
 }
 
 impl Execution<'_> {
@@ -93,15 +120,31 @@ impl Execution<'_> {
             return Err(Exception::general_protection(0));
         }
         let first = length.min((PAGE - linear % PAGE) as usize);
-        pieces[0] = (paging::walk(self.memory, self.state, linear, access)?.physical, first);
+        pieces[0] = (self.translate(linear, access)?, first);
         if first == length {
             return Ok(1);
         }
         let next = linear.wrapping_add(first as u64);
         // Outside 64-bit mode the last page is followed by the first.
         let next = if next == 1 << 32 && !self.state.is_long() { 0 } else { next };
-        pieces[1] = (paging::walk(self.memory, self.state, next, access)?.physical, length - first);
+        pieces[1] = (self.translate(next, access)?, length - first);
         Ok(2)
+    }
+
+    /// The guest-physical address of a byte.
+    fn translate(&mut self, linear: u64, access: Access) -> Result<u64, Exception> {
+        let usable = !access.fetch && !self.memory.has_touched();
+        let registers = paging_registers(self.state);
+        let Some(cached) = self.cached.as_mut().filter(|cached| usable && cached.registers == registers) else {
+            return Ok(paging::walk(self.memory, self.state, linear, access)?.physical);
+        };
+        let Access { user, write, .. } = access;
+        if let Some(physical) = cached.translations.find(self.memory, user, linear, write) {
+            return Ok(physical);
+        }
+        let found = paging::walk(self.memory, self.state, linear, access)?;
+        cached.translations.keep(self.memory, user, linear, &found, write);
+        Ok(found.physical)
     }
 
     /// Reads guest-physical memory, RAM or device registers; within one page.

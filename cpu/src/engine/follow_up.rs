@@ -1,11 +1,13 @@
 //! Rust code on the guest between instructions, and what must be dropped because of what it changed.
 #![allow(unsafe_code)]
 
+use super::tlb::Tlb;
 use super::{Engine, Exit};
 use crate::bus::{Bus, Icount};
 use crate::exception::Exception;
-use crate::execution::Execution;
-use crate::paging::Format;
+use crate::execution::{Cached, Execution, Translations};
+use crate::memory::{Memory, PAGE};
+use crate::paging::{Format, Translation};
 use crate::state::control;
 use crate::system;
 
@@ -37,7 +39,8 @@ impl Engine {
         let (state, bus) = unsafe { (&mut (*self.mapping.get()).state, &mut *self.bus.expect("during a run")) };
         let before = (state.cr0, state.cr3, state.cr4, state.efer, state.cpl);
         let segments_before = self.segment_mode;
-        let mut execution = Execution { state, memory: &mut self.memory, bus, now: Icount(now), device: false };
+        let cached = Some(Cached::new(&mut self.tlb, state));
+        let mut execution = Execution { state, memory: &mut self.memory, bus, now: Icount(now), device: false, cached };
         let result = action(&mut execution);
         self.device |= execution.device;
         self.refresh_segments();
@@ -73,5 +76,17 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+/// What the data TLB knows serves Rust code, too.
+impl Translations for Tlb {
+    fn find(&mut self, memory: &Memory, user: bool, linear: u64, write: bool) -> Option<u64> {
+        let host = self.host(user, linear, write)? as u64;
+        Some(memory.address_of(memory.page_of_host(host)) | linear % PAGE)
+    }
+
+    fn keep(&mut self, memory: &mut Memory, user: bool, linear: u64, found: &Translation, write: bool) {
+        self.fill(memory, user, linear, found, write);
     }
 }

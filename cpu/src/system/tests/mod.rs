@@ -223,6 +223,7 @@ impl Machine {
             bus: &mut self.board,
             now: Icount(self.now),
             device: false,
+            cached: None,
         };
         let result = action(&mut x);
         self.device = x.device;
