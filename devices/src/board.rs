@@ -14,6 +14,7 @@ pub use crate::chips::Chips;
 use crate::config::Config;
 use crate::context::Context;
 use crate::drives::Drives;
+use crate::firmware;
 use crate::firmware_config::Items;
 use crate::map::{self, Window};
 use crate::output::{Output, Outputs};
@@ -57,7 +58,7 @@ impl Board {
         let (drives, outputs) = (Drives::new(shapes), Outputs::default());
         let (routes, deadlines) = (Routes::default(), Deadlines::default());
         let described = Described { low_bytes: memory.low_size(), video: config.video };
-        let items = Items::new(&described, memory.size() - memory.low_size());
+        let items = Items::new(&described, memory.size() - memory.low_size(), firmware::boot_list(config));
         let mut board =
             Board { chips, drives, regions, outputs, items, debug: VecDeque::new(), routes, carried: None, deadlines };
         board.find_routes();

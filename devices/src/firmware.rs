@@ -126,6 +126,8 @@ mod cmos {
     pub const ABOVE_4_GIB: u8 = 0x5b;
 }
 
+/// The PCI slot of the first network card; virtio drives follow the cards.
+const FIRST_CARD_SLOT: usize = 3;
 /// Coprocessor and mouse.
 const EQUIPMENT: u8 = 0x06;
 /// Sectors that 1024 cylinders with 16 heads of 63 sectors hold; larger disks are translated to more heads.
@@ -168,28 +170,56 @@ fn translation(config: &Config) -> u8 {
     })
 }
 
-/// What is named in its order, then the rest, as numbers of the BIOS.
+/// As numbers of the BIOS.
 fn boot_order(wanted: &[BootFrom]) -> [u8; 3] {
-    let mut order = wanted.to_vec();
-    order.extend([BootFrom::Disk, BootFrom::Cdrom, BootFrom::Network]);
-    let mut numbers: Vec<u8> = Vec::new();
-    for from in order {
-        let number = match from {
-            BootFrom::Disk => 2,
-            BootFrom::Cdrom => 3,
-            BootFrom::Network => 4,
+    kinds_in_order(wanted).map(|from| match from {
+        BootFrom::Disk => 2,
+        BootFrom::Cdrom => 3,
+        BootFrom::Network => 4,
+    })
+}
+
+/// What is named in its order, then the rest.
+fn kinds_in_order(wanted: &[BootFrom]) -> [BootFrom; 3] {
+    let mut order = [BootFrom::Disk, BootFrom::Cdrom, BootFrom::Network];
+    order.sort_by_key(|from| wanted.iter().position(|named| named == from).unwrap_or(wanted.len()));
+    order
+}
+
+/// The file `bootorder`: paths of the drives in the order in which firmware is to try them, kind by kind, those of a
+/// kind as they are configured (SeaBIOS, "Boot_order"; the names are Open Firmware's).
+pub(crate) fn boot_list(config: &Config) -> Vec<u8> {
+    let mut virtio_slots = FIRST_CARD_SLOT + config.nics.len()..;
+    let paths: Vec<(DriveKind, String)> = config
+        .drives
+        .iter()
+        .map(|drive| match drive.attachment {
+            Attachment::Ide { channel, unit } => {
+                (drive.kind, format!("/pci@i0cf8/ide@1,1/drive@{channel:x}/disk@{unit:x}"))
+            }
+            Attachment::Virtio => {
+                (drive.kind, format!("/pci@i0cf8/scsi@{:x}/disk@0,0", virtio_slots.next().unwrap_or_default()))
+            }
+        })
+        .collect();
+    let mut lines: Vec<String> = Vec::new();
+    for from in kinds_in_order(&config.boot_order) {
+        let kind = match from {
+            BootFrom::Disk => DriveKind::Disk,
+            BootFrom::Cdrom => DriveKind::Cdrom,
+            BootFrom::Network => continue,
         };
-        if !numbers.contains(&number) {
-            numbers.push(number);
-        }
+        lines.extend(paths.iter().filter(|(of, _)| *of == kind).map(|(_, path)| path.clone()));
     }
-    [numbers[0], numbers[1], numbers[2]]
+    let mut text = lines.join("\n").into_bytes();
+    text.push(0);
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DriveConfig;
+    use crate::config::{DriveConfig, NicConfig, NicModel};
 
     fn cell(rtc: &mut Rtc, index: u8) -> u8 {
         rtc.write(0, 0x70, index);
@@ -226,6 +256,20 @@ mod tests {
         let mut rtc = described(&Config { drives, boot_order: vec![BootFrom::Cdrom], ..Config::default() });
         assert_eq!((cell(&mut rtc, 0x3d), cell(&mut rtc, 0x38)), (0x23, 0x41));
         assert_eq!(cell(&mut rtc, 0x39), 0b0100_0000);
+    }
+
+    #[test]
+    fn drives_are_tried_in_their_order() {
+        let drive =
+            |attachment, kind| DriveConfig { attachment, kind, sectors: 64, serial: String::new(), read_only: false };
+        let disc = drive(Attachment::Ide { channel: 1, unit: 0 }, DriveKind::Cdrom);
+        let [first, second] = [Attachment::Virtio, Attachment::Ide { channel: 0, unit: 1 }];
+        let drives = vec![disc, drive(first, DriveKind::Disk), drive(second, DriveKind::Disk)];
+        let nics = vec![NicConfig { model: NicModel::E1000, mac: [0; 6] }];
+        let list = boot_list(&Config { drives, nics, ..Config::default() });
+        let expected =
+            "/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/ide@1,1/drive@0/disk@1\n/pci@i0cf8/ide@1,1/drive@1/disk@0\0";
+        assert_eq!(String::from_utf8(list).unwrap(), expected);
     }
 
     #[test]
