@@ -50,7 +50,7 @@ fn guest(card: Card) -> Guest {
 struct Pair {
     primary: Side,
     standby: Side,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Pair {
@@ -77,7 +77,12 @@ impl Pair {
         primary.wait_for("protected");
         standby.wait_for("protected");
         network.wait_for_guest();
-        Self { primary, standby, _folder: folder }
+        Self { primary, standby, folder }
+    }
+
+    /// A server that was too busy to give a sign of life was given up: the fault has nothing to hit any more.
+    fn has_failed_over(&self) -> bool {
+        self.folder.path("arbiter.term-1").exists()
     }
 
     fn suffer(&mut self, fault: Fault, network: &Network) {
@@ -120,7 +125,8 @@ fn time_of(line: &str) -> Option<f64> {
     line.split_once("time=")?.1.split_whitespace().next()?.parse().ok()
 }
 
-fn round(learning: bool, guest: &Guest, nic: &str, fault: Fault) -> Seen {
+/// `None`: a server was given up before the fault.
+fn attempt(learning: bool, guest: &Guest, nic: &str, fault: Fault) -> Option<Seen> {
     let network = Network::new(learning);
     let mut pair = Pair::start(&network, guest, nic);
     assert_eq!(network.guest_mac(), GUEST_MAC);
@@ -132,6 +138,10 @@ fn round(learning: bool, guest: &Guest, nic: &str, fault: Fault) -> Seen {
         assert!(!line.contains("Unreachable"), "{line}");
         lines += 1;
         if lines == FAULT_AT {
+            if pair.has_failed_over() {
+                ping.kill().and_then(|()| ping.wait()).expect("ping ends");
+                return None;
+            }
             pair.suffer(fault, &network);
         }
         if lines < PINGS {
@@ -149,7 +159,12 @@ fn round(learning: bool, guest: &Guest, nic: &str, fault: Fault) -> Seen {
     pair.conclude(fault);
     times.sort_by(f64::total_cmp);
     let lost = answered.iter().skip(1).filter(|answered| !**answered).count();
-    Seen { lost, slowest_ms: times.last().copied().unwrap_or_default(), usual_ms: times[times.len() / 2], stream }
+    Some(Seen { lost, slowest_ms: times.last().copied().unwrap_or_default(), usual_ms: times[times.len() / 2], stream })
+}
+
+fn round(learning: bool, guest: &Guest, nic: &str, fault: Fault) -> Seen {
+    let seen = (0..5).find_map(|_| attempt(learning, guest, nic, fault));
+    seen.expect("servers with enough CPU time to say every 50 ms that they live")
 }
 
 fn rounds() -> usize {
