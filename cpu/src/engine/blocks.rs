@@ -128,13 +128,21 @@ impl Block {
     }
 }
 
+/// The bytes of a page that a block was made from, by their offsets.
+#[derive(Clone, Copy)]
+struct Extent {
+    block: u32,
+    first: u16,
+    end: u16,
+}
+
 /// All blocks.
 #[derive(Default)]
 pub struct Blocks {
     all: Vec<Block>,
     keys: Map<(u64, u64), u32>,
-    /// The blocks that cover bytes of a page.
-    pages: Map<usize, Vec<u32>>,
+    /// What of a page is covered.
+    pages: Map<usize, Vec<Extent>>,
 }
 
 fn key(rip: u64, physical: u64, mode: Mode) -> (u64, u64) {
@@ -177,7 +185,8 @@ impl Blocks {
 
     fn cover(&mut self, number: u32, start: u64, length: u64, memory: &mut Memory, tlb: &mut Tlb) {
         let Some(page) = memory.page_of(start) else { return };
-        self.pages.entry(page).or_default().push(number);
+        let first = (start % PAGE) as u16;
+        self.pages.entry(page).or_default().push(Extent { block: number, first, end: first + length as u16 });
         tlb.track(memory, page, CODE);
         memory.set_code(page, memory.code(page) | pieces(start, length));
     }
@@ -192,44 +201,28 @@ impl Blocks {
         length: u32,
     ) {
         let Some(page) = memory.page_of(address) else { return };
-        let Some(blocks) = self.pages.get_mut(&page) else { return };
+        let Some(extents) = self.pages.get_mut(&page) else { return };
         if memory.code(page) & pieces(address, u64::from(length)) == 0 {
             return;
         }
-        let start = address & !(PAGE - 1);
-        let (mut dropped, mut kept) = (Vec::new(), Vec::new());
-        for &number in &*blocks {
-            let block = &self.all[number as usize];
-            let (first, end) = if block.second_page == Some(start) {
-                let head = PAGE - block.physical % PAGE;
-                (start, start + u64::from(block.length) - head)
-            } else {
-                (block.physical, block.physical + u64::from(block.length))
-            };
-            let hit = address < end && address + u64::from(length) > first;
-            if block.valid && hit {
-                dropped.push(number)
-            } else if block.valid {
-                kept.push(number)
-            }
+        let from = (address % PAGE) as u16;
+        let to = from + length.min(PAGE as u32 - u32::from(from)) as u16;
+        let hit = |extent: &Extent| extent.first < to && extent.end > from;
+        if !extents.iter().any(hit) {
+            return;
         }
-        let mut rest = 0;
-        for &number in &kept {
-            let block = &self.all[number as usize];
-            let (first, size) = if block.second_page == Some(start) {
-                (start, u64::from(block.length) - (PAGE - block.physical % PAGE))
-            } else {
-                (block.physical, u64::from(block.length).min(PAGE - block.physical % PAGE))
-            };
-            rest |= pieces(first, size);
-        }
-        memory.set_code(page, rest);
-        *blocks = kept;
-        if blocks.is_empty() {
+        let dropped: Vec<u32> = extents.iter().filter(|extent| hit(extent)).map(|extent| extent.block).collect();
+        let all = &self.all;
+        extents.retain(|extent| !hit(extent) && all[extent.block as usize].valid);
+        let rest = extents.iter().map(|extent| pieces(extent.first.into(), (extent.end - extent.first).into()));
+        memory.set_code(page, rest.fold(0, |all, one| all | one));
+        if extents.is_empty() {
             self.pages.remove(&page);
         }
         for number in dropped {
-            self.drop_block(number, tlb, buffer);
+            if self.all[number as usize].valid {
+                self.drop_block(number, tlb, buffer);
+            }
         }
     }
 
