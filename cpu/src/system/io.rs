@@ -1,6 +1,6 @@
 //! IN and OUT, and who may use which port: IOPL and the TSS's I/O permission bitmap (APM vol. 2 §12.2.4).
 
-use super::{Flow, flags};
+use super::{Flow, flags, segments};
 use crate::exception::Exception;
 use crate::execution::Execution;
 use crate::state::gpr::RAX;
@@ -70,11 +70,11 @@ pub fn check(x: &mut Execution, port: u16, size: u8) -> Result<(), Exception> {
     if task.attributes & Segment::PRESENT == 0 || !wide || task.limit < 0x67 {
         return Err(refused);
     }
-    let bitmap = x.read_system(task.base.wrapping_add(BITMAP_OFFSET), 2)?;
+    let bitmap = x.read_system(segments::table_address(x, task.base, BITMAP_OFFSET), 2)?;
     let byte = bitmap + u64::from(port / 8);
     if byte + 1 > u64::from(task.limit) {
         return Err(refused);
     }
-    let bits = x.read_system(task.base.wrapping_add(byte), 2)? >> (port % 8);
+    let bits = x.read_system(segments::table_address(x, task.base, byte), 2)? >> (port % 8);
     if bits & ((1 << size) - 1) == 0 { Ok(()) } else { Err(refused) }
 }

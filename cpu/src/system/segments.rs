@@ -117,6 +117,12 @@ pub fn rpl(selector: u16) -> u8 {
     (selector & 3) as u8
 }
 
+/// The linear address of a byte of a descriptor table or TSS: outside long mode it has 32 bits.
+pub fn table_address(x: &Execution, base: u64, offset: u64) -> u64 {
+    let linear = base.wrapping_add(offset);
+    if x.state.is_long_active() { linear } else { linear & 0xffff_ffff }
+}
+
 /// Reads the descriptor a selector names from the GDT or LDT. System descriptors take 16 bytes in long mode.
 ///
 /// # Errors
@@ -127,7 +133,7 @@ pub fn fetch(x: &mut Execution, selector: u16, raise: Raise) -> Result<Descripto
     if offset + 7 > limit {
         return Err(raise(error_code(selector)));
     }
-    let address = base.wrapping_add(u64::from(offset));
+    let address = table_address(x, base, u64::from(offset));
     let low = x.read_system(address, 8)?;
     let mut descriptor = Descriptor { address, low, high: 0 };
     if !descriptor.is_user() && x.state.is_long_active() {
@@ -154,7 +160,8 @@ fn table_of(x: &Execution, selector: u16, raise: Raise) -> Result<(u64, u32), Ex
 pub fn access(x: &mut Execution, descriptor: &Descriptor, selector: u16) -> Result<Segment, Exception> {
     if descriptor.kind() & 1 == 0 {
         let byte = descriptor.low >> 40 & 0xff | 1;
-        x.write_system(descriptor.address.wrapping_add(5), 1, byte)?;
+        let at = table_address(x, descriptor.address, 5);
+        x.write_system(at, 1, byte)?;
     }
     let mut loaded = descriptor.segment(selector);
     loaded.attributes |= 1;

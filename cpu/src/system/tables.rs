@@ -108,7 +108,8 @@ fn load_task(x: &mut Execution, instruction: &Instruction) -> Result<(), Excepti
     let kinds = if x.state.is_long_active() { &[AVAILABLE_TSS][..] } else { &[SMALL_TSS, AVAILABLE_TSS] };
     let mut found = system_descriptor(x, selector, kinds)?;
     found.low |= u64::from(BUSY) << 40;
-    x.write_system(found.address.wrapping_add(5), 1, found.low >> 40 & 0xff)?;
+    let at = segments::table_address(x, found.address, 5);
+    x.write_system(at, 1, found.low >> 40 & 0xff)?;
     x.state.tr = found.segment(selector);
     Ok(())
 }

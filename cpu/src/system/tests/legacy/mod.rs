@@ -4,6 +4,7 @@ mod delivery;
 mod gates;
 mod instructions;
 mod modes;
+mod random;
 mod tasks;
 
 use super::*;
