@@ -1,5 +1,7 @@
 //! A drive in memory: for tests, the simulator, and overlays that are thrown away.
 
+#![allow(clippy::disallowed_types, reason = "it stands for a host's disk, which machines of a test share")]
+
 use super::{Request, SECTOR_BYTES, Storage, StorageFault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -19,7 +19,8 @@ pub(super) enum Peer {
     None,
     /// It is being given the guest, once it has asked: first its disks are made equal, then RAM is sent. Outputs leave at
     /// once.
-    Joining { incarnation: u64, asked: bool, mirror: Box<Passes>, sending: Option<Box<Sending>> },
+    /// `number` tells it from one that came before it.
+    Joining { incarnation: u64, number: u64, asked: bool, mirror: Box<Passes>, sending: Option<Box<Sending>> },
     /// It has the guest: outputs wait for it. `index` is that of the record that says so; when that is acknowledged
     /// the guest is protected.
     Paired { incarnation: u64, index: u64, protected: bool },
@@ -82,14 +83,18 @@ impl Primary {
         common.greet();
         common.send(&Message::Welcome { term: common.term, resume: false });
         let mirror = Box::new(Passes::new(&common.identity.drives));
-        self.peer = Peer::Joining { incarnation: greeting.incarnation, asked: false, mirror, sending: None };
+        let (incarnation, number) = (greeting.incarnation, common.last_link);
+        self.peer = Peer::Joining { incarnation, number, asked: false, mirror, sending: None };
         self.lag.clear();
     }
 
     /// The copy is made: it goes out in pieces.
     pub fn share(&mut self, common: &mut Common, image: Image, digest: Digest, blocks: Vec<(BlockId, Vec<u8>)>) {
         // Another standby may have come while the copy was made, and not have asked yet.
-        let Peer::Joining { asked: true, sending, .. } = &mut self.peer else { return };
+        let Peer::Joining { asked: true, number, sending, .. } = &mut self.peer else { return };
+        if *number != self.copying_for {
+            return;
+        }
         common.notice(Notice::Transferring { pages: image.pages.len() as u64 });
         let (mut began, first) = Sending::new(common.term, common.log.end(), image, digest, common.outputs.streams());
         began.add_blocks(blocks);
@@ -144,7 +149,10 @@ impl Primary {
 
     /// Work on the disks is done: the standby hears what it led to.
     pub fn mirrored(&mut self, common: &mut Common, done: DiskDone) {
-        let Peer::Joining { mirror, sending: None, .. } = &mut self.peer else { return };
+        let Peer::Joining { number, mirror, sending: None, .. } = &mut self.peer else { return };
+        if *number != self.copying_for {
+            return;
+        }
         match done {
             DiskDone::Failed(why) => {
                 let reason = format!("the primary cannot read its disk: {why}");

@@ -48,6 +48,8 @@ pub(super) struct Primary {
     /// The guest may run although no standby protects it.
     pub released_to_run: bool,
     copying: Copying,
+    /// The number of the standby that work with disks, or a copy, is for.
+    pub copying_for: u64,
     powered_off: bool,
 }
 
@@ -81,6 +83,7 @@ impl Primary {
             waiting: None,
             released_to_run: false,
             copying: Copying::Nothing,
+            copying_for: 0,
             powered_off: false,
         }
     }
@@ -146,7 +149,8 @@ impl Primary {
         let mut blocks = None;
         self.copying = if common.settings.record && common.recorded.is_none() {
             Copying::Record
-        } else if let Peer::Joining { asked: true, sending: None, mirror, .. } = &mut self.peer {
+        } else if let Peer::Joining { asked: true, number, sending: None, mirror, .. } = &mut self.peer {
+            self.copying_for = *number;
             if !mirror.is_equal() {
                 return mirror.work().map(Work::Disk);
             }

@@ -86,7 +86,13 @@ impl Standby {
             Message::Welcome { term, resume } => self.welcomed(common, term, resume),
             Message::Goodbye { finished: true } => match &mut self.stage {
                 Stage::Following(following) if following.promotable => following.finishing = true,
-                _ => common.finish(Finish::PoweredOff),
+                stage => {
+                    if !matches!(stage, Stage::Waiting) {
+                        let why = "the guest switched itself off before its state and disks were here".into();
+                        common.notice(Notice::Dropped { why });
+                    }
+                    common.finish(Finish::PoweredOff);
+                }
             },
             Message::Goodbye { finished: false } => self.lose_primary(common, "it was stopped"),
             Message::Begin(begin) => self.begin(common, *begin)?,

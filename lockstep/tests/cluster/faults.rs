@@ -1,6 +1,7 @@
 //! What goes wrong, and when it is nobody's fault that a guest is lost.
 
-use crate::process::MILLISECOND;
+use crate::process::{MILLISECOND, Process, settings};
+use crate::toy::DRIVES;
 use crate::world::{Happening, World};
 use ftemu_lockstep::State;
 
@@ -43,6 +44,25 @@ impl World {
         let told = !self.plan.arbiter || self.random.percent(60);
         self.cut_off(number, told);
         self.within(50 * MILLISECOND, 600 * MILLISECOND, Happening::Restart(side));
+    }
+
+    /// A process is started anew on a side whose last one is gone.
+    pub fn restart(&mut self, side: usize) -> Result<(), String> {
+        if self.processes[self.sides[side]].alive() {
+            return Ok(());
+        }
+        let number = self.processes.len();
+        let mut settings = settings(self.plan.arbiter);
+        settings.lag_stop_ns = 500 * MILLISECOND;
+        if !self.calm() && self.random.percent(30) {
+            // Whatever became of a disk whose side was gone is repaired when it joins again.
+            self.disks[side][0].tamper(self.random.between(0, DRIVES[0] * 512), number as u8);
+        }
+        self.processes.push(Process::standby(side, number as u64 + 1, settings, self.now, &self.disks[side]));
+        self.sides[side] = number;
+        self.say(format!("process {number} starts on side {side}"));
+        self.within(MILLISECOND, 20 * MILLISECOND, Happening::Dial);
+        self.happen(Happening::Wake(number))
     }
 
     /// The guest outlives the death of `number` now.

@@ -38,7 +38,8 @@ fn through(world: &mut World) -> Result<(), String> {
     world.checker.reference(plan.seed, &history, status.at.count, status.holding)?;
     for side in holders {
         let process = &world.processes[side];
-        Checker::same_disks(process, &history, plan.seed, &world.disks[process.side])?;
+        let same = Checker::same_disks(process, &history, plan.seed, &world.disks[process.side])?;
+        world.outcome.disks += u64::from(same);
     }
     world.outcome.frames_in = world.all_arrived(&history)?;
     if world.checker.stream.len() <= bytes || world.client.seen.len() <= seen {
@@ -90,6 +91,7 @@ fn every_seed_keeps_the_output_rule_and_comes_back() {
                 total.failovers += outcome.failovers;
                 total.crashes += outcome.crashes;
                 total.digests += outcome.digests;
+                total.disks += outcome.disks;
             }
             Err((error, trace)) => {
                 trace.iter().rev().take(40).rev().for_each(|line| println!("{line}"));
@@ -98,13 +100,14 @@ fn every_seed_keeps_the_output_rule_and_comes_back() {
         }
     }
     println!(
-        "{seeds} seeds: {} crashes, {} failovers, {} bytes released, {} of them twice, {} digests agreed, {lost} guests lost to double faults",
-        total.crashes, total.failovers, total.bytes, total.repeated, total.digests
+        "{seeds} seeds: {} crashes, {} failovers, {} bytes released, {} of them twice, {} digests agreed, {} disks compared, {lost} guests lost to double faults",
+        total.crashes, total.failovers, total.bytes, total.repeated, total.digests, total.disks
     );
     println!(
         "{} frames released, {} of them twice; {} frames that came while protected all reached the guest",
         total.frames, total.frames_repeated, total.frames_in
     );
+    assert!(total.disks > seeds, "too few disks compared to learn from");
     assert!(lost * 5 < seeds, "too many double faults to learn from");
     assert!(total.failovers > seeds / 3, "too few failovers to learn from");
 }

@@ -167,7 +167,7 @@ impl Toy {
     }
 
     /// All but RAM and what is on the disks.
-    fn state(&self) -> Vec<u8> {
+    pub fn state(&self) -> Vec<u8> {
         let mut state: Vec<u8> = self.words().iter().flat_map(|word| word.to_le_bytes()).collect();
         for (drive, ticket) in &self.requests {
             state.push(*drive);

@@ -65,6 +65,7 @@ pub struct Outcome {
     pub failovers: u64,
     pub crashes: u64,
     pub digests: u64,
+    pub disks: u64,
 }
 
 pub struct World {
@@ -180,7 +181,7 @@ impl World {
         self.now >= self.plan.chaos_ns
     }
 
-    fn happen(&mut self, happening: Happening) -> Result<(), String> {
+    pub fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
             Happening::Wake(number) => {
                 let process = &mut self.processes[number];
@@ -374,25 +375,6 @@ impl World {
         };
         self.say(format!("arbiter to process {number} about term {term}: {verdict:?}"));
         self.within(50_000, 20 * MILLISECOND, Happening::Tell(number, Event::Claimed { term, verdict }));
-    }
-
-    /// A process is started anew on a side whose last one is gone.
-    fn restart(&mut self, side: usize) -> Result<(), String> {
-        if self.processes[self.sides[side]].alive() {
-            return Ok(());
-        }
-        let number = self.processes.len();
-        let mut settings = settings(self.plan.arbiter);
-        settings.lag_stop_ns = 500 * MILLISECOND;
-        if !self.calm() && self.random.percent(30) {
-            // Whatever became of a disk whose side was gone is repaired when it joins again.
-            self.disks[side][0].tamper(self.random.between(0, DRIVES[0] * 512), number as u8);
-        }
-        self.processes.push(Process::standby(side, number as u64 + 1, settings, self.now, &self.disks[side]));
-        self.sides[side] = number;
-        self.say(format!("process {number} starts on side {side}"));
-        self.within(MILLISECOND, 20 * MILLISECOND, Happening::Dial);
-        self.happen(Happening::Wake(number))
     }
 
     /// The pair's whole log, as the present holder of the guest has recorded it.
