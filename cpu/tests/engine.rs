@@ -1,35 +1,11 @@
 //! The engine on small programs: exact counts, slices, spilled registers, self-modification, page crossings.
 
+mod bare;
+
+use bare::Bare;
 use ftemu_cpu::state::{Segment, State, control, gpr, segment};
-use ftemu_cpu::{Bus, Cpu, Icount, Memory, Stop};
+use ftemu_cpu::{Cpu, Icount, Memory, Stop};
 use iced_x86::code_asm::*;
-
-/// A board with nothing on it.
-struct Bare;
-
-impl Bus for Bare {
-    fn port_read(&mut self, _: &mut Memory, _: Icount, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&mut self, _: &mut Memory, _: Icount, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&mut self, _: &mut Memory, _: Icount, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&mut self, _: &mut Memory, _: Icount, _: u64, _: u8, _: u64) {}
-    fn time_stamp(&self, now: Icount) -> u64 {
-        now.0
-    }
-    fn msr_read(&mut self, _: Icount, _: u32) -> Option<u64> {
-        None
-    }
-    fn msr_write(&mut self, _: Icount, _: u32, _: u64) -> bool {
-        false
-    }
-    fn task_priority(&mut self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: Icount, _: u8) {}
-}
 
 const CODE: u64 = 0x10_0000;
 const DATA: u64 = 0x20_0000;
