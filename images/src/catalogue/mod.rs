@@ -107,6 +107,11 @@ impl Catalogue {
         Self { apt: Apt::new(folder.join("apt")), store: Store::new(folder), update: true }
     }
 
+    /// Where its files are kept.
+    pub fn folder(&self) -> &Path {
+        self.store.folder()
+    }
+
     /// Whether package lists may be updated when they do not know what is needed (they may, by default).
     pub fn allow_update(mut self, allowed: bool) -> Self {
         self.update = allowed;

@@ -22,6 +22,11 @@ impl Store {
         Self { folder }
     }
 
+    /// Where they are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where a stored file is.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)

@@ -5,6 +5,7 @@
 //! * [`echo`]: what arrives on COM1 goes back, by interrupts alone
 //! * [`disk`]: numbered sectors written, flushed and read back on the first IDE disk
 //! * [`screen`]: a picture on the VGA, changed by keyboard and mouse, until the power button is pressed
+//! * [`resets`]: starts, says so, and resets the machine, in one of four ways
 //! * [`torture`]: self-modifying code, changing page tables, faults and timer interrupts, hashed into numbered lines
 
 mod bzimage;
@@ -13,6 +14,7 @@ mod disk;
 mod echo;
 mod lines;
 mod platform;
+mod resets;
 mod screen;
 mod setup;
 mod start;
@@ -60,6 +62,24 @@ pub const SCREEN_COLOR: u32 = 0x10_2030;
 /// pressed.
 pub fn screen() -> Guest {
     guest("screen", String::new(), screen::program)
+}
+
+/// How [`resets`] resets the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetBy {
+    /// A fault for which there is no handler, nor one for that.
+    TripleFault,
+    /// The chipset's reset control register, port CF9h.
+    ResetControl,
+    /// The keyboard controller's command FEh.
+    KeyboardController,
+    /// Bit 0 of port 92h.
+    Port92,
+}
+
+/// Prints `ftemu-mark start` and resets the machine, over and over.
+pub fn resets(by: ResetBy) -> Guest {
+    guest("resets", String::new(), resets::program(by))
 }
 
 /// Torments the CPU: prints `ftemu-line N HASH` each round for `rounds` rounds, then powers off. The hash covers

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn every_guest_is_a_bzimage_with_a_64_bit_entry() {
-    for guest in [lines(3, 1, 0), echo(), torture(3, 1)] {
+    for guest in [lines(3, 1, 0), echo(), resets(ResetBy::TripleFault), torture(3, 1)] {
         let image = &guest.kernel;
         let setup_bytes = (usize::from(image[0x1f1]) + 1) * 512;
         assert_eq!(&image[0x1fe..0x200], &[0x55, 0xaa], "{}", guest.name);

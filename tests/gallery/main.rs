@@ -1,0 +1,48 @@
+//! The gallery: systems that we did not write, started as users start them, until their screen shows that they work.
+//! Then the record of that is replayed, and every digest must agree.
+//!
+//! By default only the guests that take seconds. `scripts/soak guests` has all of them: `FTEMU_GALLERY=all`, or names from
+//! the table in `guests.rs`, joined by commas; `FTEMU_GALLERY_PICTURES=FOLDER` keeps what they showed. Buttons, keys and resets
+//! are in `power.rs`; `FTEMU_REBOOTS` says how often the tiny guests start again.
+
+mod guests;
+mod power;
+#[path = "../processes/mod.rs"]
+mod processes;
+mod running;
+mod screen;
+
+use guests::{Entry, TABLE};
+use processes::run;
+use running::Running;
+
+/// The guests that the environment asks for, or those that take seconds.
+fn chosen() -> Vec<&'static Entry> {
+    let asked = std::env::var("FTEMU_GALLERY").unwrap_or_default();
+    let names: Vec<&str> = asked.split(',').filter(|name| !name.is_empty()).collect();
+    for name in &names {
+        assert!(*name == "all" || TABLE.iter().any(|entry| entry.name == *name), "no guest is called {name}");
+    }
+    let wanted = |entry: &&Entry| match names.as_slice() {
+        [] => entry.quick,
+        names => names.contains(&"all") || names.contains(&entry.name),
+    };
+    TABLE.iter().filter(wanted).collect()
+}
+
+#[test]
+fn every_guest_shows_that_it_works_and_replays_bit_for_bit() {
+    for entry in chosen() {
+        let mut running = Running::start(entry);
+        running.wait_until_it_works(entry);
+        if let Some(folder) = std::env::var_os("FTEMU_GALLERY_PICTURES") {
+            running.keep_picture(std::path::Path::new(&folder), entry.name);
+        }
+        let (folder, record) = running.stop();
+        let outcome = run(["replay".as_ref(), record.as_os_str(), "--quiet".as_ref()]);
+        assert!(outcome.status.success(), "{}: {}", entry.name, outcome.complaints);
+        outcome.said(&["bit for bit the same", "digests verified"]);
+        eprintln!("{}: {}", entry.name, outcome.complaints.trim());
+        drop(folder);
+    }
+}
