@@ -53,7 +53,7 @@ impl PixelFormat {
     fn pixel(&self, rgb: [u8; 3]) -> u32 {
         (0..3).fold(0, |pixel, index| {
             let maximum = u32::from(self.maximum[index]);
-            pixel | (u32::from(rgb[index]) * maximum + 127) / 255 << self.shift[index]
+            pixel | ((u32::from(rgb[index]) * maximum + 127) / 255) << self.shift[index]
         })
     }
 
