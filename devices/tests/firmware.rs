@@ -73,9 +73,13 @@ fn disk() -> Box<MemoryStorage> {
 fn machine() -> Machine {
     let mut machine = Machine::new(&config()).expect("a machine");
     machine.attach(0, disk()).expect("a disk of its size");
-    let read = |path| std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}: install seabios"));
-    machine.load_firmware(Firmware { bios: read(BIOS), video_bios: read(VIDEO_BIOS) }).expect("SeaBIOS fits");
+    machine.load_firmware(firmware()).expect("SeaBIOS fits");
     machine
+}
+
+fn firmware() -> Firmware {
+    let read = |path| std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}: install seabios"));
+    Firmware { bios: read(BIOS), video_bios: read(VIDEO_BIOS) }
 }
 
 /// What left the machine, serial bytes apart.
@@ -120,6 +124,23 @@ fn seabios_starts_a_disk_resets_and_switches_off_the_same_twice() {
     run(&mut third, &mut second_seen, 7_654_321, ENOUGH);
     assert_eq!((third.count(), third.digest()), (first.count(), first.digest()));
     assert_eq!(first_seen, second_seen);
+}
+
+/// The virtio disk is configured first, so firmware tries it first; the IDE disk has no boot sector.
+#[test]
+fn seabios_starts_the_first_drive_of_the_configuration() {
+    let mut config = config();
+    let ide = config.drives[0].clone();
+    config.drives = vec![DriveConfig { attachment: Attachment::Virtio, ..ide.clone() }, ide];
+    let mut machine = Machine::new(&config).expect("a machine");
+    machine.attach(0, disk()).expect("a disk of its size");
+    machine.attach(1, Box::new(MemoryStorage::new(SECTORS))).expect("a disk of its size");
+    machine.load_firmware(firmware()).expect("SeaBIOS fits");
+    let mut seen = Seen::default();
+    run(&mut machine, &mut seen, 50_000_000, ENOUGH);
+    let said = String::from_utf8_lossy(&seen.console).into_owned();
+    assert_eq!(said.matches("first light\n").count(), 2, "{said}");
+    assert_eq!(seen.others, [Output::Reset, Output::PowerOff]);
 }
 
 /// Another machine with the same state, by what a checkpoint holds.
