@@ -34,7 +34,7 @@ pub struct Network {
 enum End {
     Nothing,
     Tap(Arc<Tap>),
-    User(Passt),
+    User(Box<Passt>),
 }
 
 impl Network {
@@ -56,7 +56,7 @@ impl Network {
                 }
                 Net::User => {
                     let (passt, queue) = Passt::start(&arguments.forward)?;
-                    (Outlet::User(queue), End::User(passt))
+                    (Outlet::User(queue), End::User(Box::new(passt)))
                 }
             };
             cables.push(Cable::new(outlet));
