@@ -28,6 +28,7 @@ impl PixelFormat {
         let shift = [red, green, blue];
         let fits = maximum.iter().zip(shift).all(|(maximum, shift)| {
             (*maximum).wrapping_add(1).is_power_of_two()
+                && shift < bits
                 && u32::from(shift) + maximum.trailing_ones() <= u32::from(bits)
         });
         (matches!(bits, 8 | 16 | 32) && true_color != 0 && fits).then_some(PixelFormat {
@@ -118,5 +119,7 @@ mod tests {
             bytes[index] = before;
         }
         assert_eq!(PixelFormat::decode(&[0xff; LENGTH]), None);
+        let nothing_far_away = [32, 24, 0, 1, 0, 0, 0, 0, 0, 0, 32, 32, 32, 0, 0, 0];
+        assert_eq!(PixelFormat::decode(&nothing_far_away), None);
     }
 }
