@@ -131,7 +131,7 @@ pub fn packaged(name: &str) -> Vec<String> {
 }
 
 /// A Debian disk with this kernel, built when it is wanted for the first time.
-pub fn disk(kernel: Kernel) -> String {
+fn disk(kernel: Kernel) -> String {
     let architecture = match kernel {
         Kernel::Amd64 | Kernel::Cloud => Architecture::Amd64,
         Kernel::I686 | Kernel::I686Pae => Architecture::I386,

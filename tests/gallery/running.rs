@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use crate::guests::{Entry, Works, packaged};
-use crate::processes::{Client, Folder, Outcome, Side, run, side_arguments};
+use crate::processes::{Client, Folder, Side, run, side_arguments};
 use crate::screen::{Letters, Picture};
 
 /// A recorded guest with its console.
@@ -13,35 +13,31 @@ pub struct Running {
     pub side: Side,
     pub console: String,
     /// Waits for a word on the serial port, where that is wanted.
-    serial: Option<JoinHandle<()>>,
+    serial: Option<JoinHandle<Client>>,
+    /// How far it had come when it was to show anew that it works, in millions of instructions.
+    since: u64,
     letters: Letters,
 }
 
 impl Running {
     pub fn start(entry: &Entry) -> Self {
-        let mut running = Self::with(&entry.arguments());
+        let mut running = Self::with(Folder::new(), &entry.arguments());
         if let Works::Serial(word) = entry.works {
-            running.expect_serial(word);
+            let console = running.console.clone();
+            running.serial = Some(wait_for(word, move || Client::start(&[&console])));
         }
         running
     }
 
-    /// Starts a guest with these arguments.
-    pub fn with(arguments: &[String]) -> Self {
-        let folder = Folder::new();
+    /// Starts a guest with these arguments, in a folder.
+    pub fn with(folder: Folder, arguments: &[String]) -> Self {
         let record = folder.path("guest.ftlog").display().to_string();
         let own = ["run", "--no-stdio", "--status-interval", "500ms", "--record", &record].map(str::to_owned);
         let mut side =
             Side::start(own.into_iter().chain(side_arguments(&folder, "a")).chain(arguments.iter().cloned()));
         let console = side.address("console");
         let video_bios = std::fs::read(&packaged("seabios")[1]).expect("a VGA BIOS");
-        Self { folder, side, console, serial: None, letters: Letters::of(&video_bios) }
-    }
-
-    /// From now on, waits for this on the serial port.
-    pub fn expect_serial(&mut self, word: &'static str) {
-        let console = self.console.clone();
-        self.serial = Some(std::thread::spawn(move || Client::start(&[&console]).wait_for(word)));
+        Self { folder, side, console, serial: None, since: 0, letters: Letters::of(&video_bios) }
     }
 
     /// What is on the screen now.
@@ -74,19 +70,17 @@ impl Running {
                 }
             };
             if works {
-                eprintln!("{}: works after {count} million instructions, {status}", entry.name);
+                self.since = count;
                 break;
             }
-            assert!(count < entry.limit, "{} shows after {count} million instructions:\n{shown}", entry.name);
+            let most = self.since + entry.limit;
+            assert!(count < most, "{} shows after {count} million instructions:\n{shown}", entry.name);
         }
-        if let Some(serial) = self.serial.take() {
-            serial.join().expect("the console said what it was to say");
+        if let (Some(serial), Works::Serial(word)) = (self.serial.take(), &entry.works) {
+            let mut client = serial.join().expect("the console said what it was to say");
+            client.shown.clear();
+            self.serial = Some(wait_for(word, move || client));
         }
-    }
-
-    /// Waits until what was expected on the serial port has come.
-    pub fn serial(&mut self) {
-        self.serial.take().expect("something expected").join().expect("the console said what it was to say");
     }
 
     pub fn keep_picture(&self, folder: &Path, name: &str) {
@@ -104,15 +98,23 @@ impl Running {
     /// Stops it by a signal: its folder, and its record there.
     pub fn stop(self) -> (Folder, PathBuf) {
         self.side.signal("-TERM");
+        self.finish()
+    }
+
+    /// Waits for its own end: its folder, and its record there.
+    pub fn finish(self) -> (Folder, PathBuf) {
         let record = self.folder.path("guest.ftlog");
         let outcome = self.side.finish();
         assert!(outcome.status.success(), "{}", outcome.complaints);
         (self.folder, record)
     }
+}
 
-    /// Waits for its own end: its folder, its record there, and what it said.
-    pub fn finish(self) -> (Folder, PathBuf, Outcome) {
-        let record = self.folder.path("guest.ftlog");
-        (self.folder, record, self.side.finish())
-    }
+/// Waits for a word on a console, in the background.
+fn wait_for(word: &'static str, client: impl FnOnce() -> Client + Send + 'static) -> JoinHandle<Client> {
+    std::thread::spawn(move || {
+        let mut client = client();
+        client.wait_for(word);
+        client
+    })
 }
