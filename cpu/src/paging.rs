@@ -116,6 +116,22 @@ impl Format {
         if self.levels == 3 { 4 } else { 1 << self.index_bits }
     }
 
+    /// Which half of the linear space an address is in, as operating systems halve it: at the middle in long mode, at
+    /// 3 GiB otherwise.
+    pub fn half(self, linear: u64) -> usize {
+        usize::from(if self.levels == 4 { linear >> 63 != 0 } else { linear >= 0xc000_0000 })
+    }
+
+    /// Where a half begins, in 1024ths of the topmost table; that of 2 is the end.
+    pub fn border(self, half: usize) -> u64 {
+        match half {
+            0 => 0,
+            1 if self.levels == 4 => 512,
+            1 => 768,
+            _ => 1024,
+        }
+    }
+
     fn is_pointer_table(self, level: u32) -> bool {
         self.levels == 3 && level == 3
     }

@@ -288,13 +288,13 @@ impl Builder<'_> {
         self.cold.push(if near { Cold::Link { jump, target } } else { Cold::Far { jump, target } });
     }
 
-    /// The instruction goes to a constant target. `moved`: what it has added to the stack pointer.
-    pub fn branch_at(&mut self, target: u64, moved: i32) {
+    /// The instruction goes to a constant target.
+    pub fn branch_at(&mut self, target: u64) {
         if self.mode.flat() {
             self.continue_at(target);
         } else {
             self.constant(host::R10, target);
-            self.branch_to_r10(moved);
+            self.branch_to_r10(0);
         }
     }
 

@@ -3,7 +3,6 @@
 //! Where all segments are flat (base 0, no limit), nothing is emitted but for FS and GS. Elsewhere each access adds its
 //! base and subtracts its end from the limit; a negative rest is added to the address as a number that no TLB entry
 //! matches, so that the slow path, which knows all rules, has the last word.
-#![allow(unsafe_code)]
 
 use super::Engine;
 use super::blocks::Mode;

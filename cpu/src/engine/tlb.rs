@@ -6,31 +6,15 @@
 //! new tables share with the old ones.
 #![allow(unsafe_code)]
 
+mod tables;
+
 use super::blocks::Mode;
 use super::frame::{Frame, SLOTS, Table};
 use super::hasher::Map;
 use crate::memory::{CODE, DIRTY, Memory, PAGE, TABLE, WRITE_CACHED};
 use crate::paging::{Format, Translation};
 use crate::state::State;
-
-/// Where a page of tables stands in the linear space: its entries, at `level` (1 is the lowest), begin to map at `base`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct TableUse {
-    format: Format,
-    level: u32,
-    base: u64,
-}
-
-impl TableUse {
-    /// The use that a walk for `linear` made of the page around the entry at `entry`.
-    fn of(format: Format, linear: u64, level: u32, entry: u64) -> TableUse {
-        let shift = format.shift(level);
-        let index = entry % PAGE / format.entry_bytes;
-        // In long mode the topmost table spans what is sign-extended, too.
-        let linear = if level == 4 { linear & 0xffff_ffff_ffff } else { linear };
-        TableUse { format, level, base: (linear >> shift << shift).wrapping_sub(index << shift) }
-    }
-}
+use tables::TableUse;
 
 /// A linear page whose instructions may run: where it lies, and which jump cache slots lead into it.
 struct ExecutablePage {
@@ -41,10 +25,15 @@ struct ExecutablePage {
 /// Bookkeeping of the tables in the frame.
 pub struct Tlb {
     frame: *mut Frame,
-    filled: [Vec<u16>; 2],
-    listed: [Box<[bool]>; 2],
-    tables: Map<usize, Vec<TableUse>>,
-    executable: [Map<u64, ExecutablePage>; 2],
+    /// Slots that may hold an entry, by privilege and half of the linear space.
+    filled: [[Vec<u16>; 2]; 2],
+    /// One bit for each half whose list has the slot.
+    listed: [Box<[u8]>; 2],
+    /// Pages with tables below the topmost, by the half they map.
+    tables: [Map<usize, Vec<TableUse>>; 2],
+    /// The page with the topmost table.
+    root: Option<(usize, TableUse)>,
+    executable: [[Map<u64, ExecutablePage>; 2]; 2],
     /// The blocks that the slots of the jump caches lead to.
     jump_blocks: [Box<[u32]>; 2],
     format: Format,
@@ -71,10 +60,11 @@ impl Tlb {
     pub fn new(frame: *mut Frame) -> Tlb {
         let mut tlb = Tlb {
             frame,
-            filled: [Vec::new(), Vec::new()],
-            listed: [vec![false; SLOTS].into(), vec![false; SLOTS].into()],
-            tables: Map::default(),
-            executable: [Map::default(), Map::default()],
+            filled: Default::default(),
+            listed: [vec![0; SLOTS].into(), vec![0; SLOTS].into()],
+            tables: Default::default(),
+            root: None,
+            executable: Default::default(),
             jump_blocks: [vec![0; SLOTS].into(), vec![0; SLOTS].into()],
             format: Format::of(&State::default()),
             dropped_executable: false,
@@ -152,22 +142,10 @@ impl Tlb {
         if writable {
             memory.mark(page, WRITE_CACHED | DIRTY);
         }
-        if !self.listed[user][slot] {
-            self.listed[user][slot] = true;
-            self.filled[user].push(slot as u16);
-        }
-    }
-
-    /// Marks the pages of tables that a walk went through.
-    fn note_tables(&mut self, memory: &mut Memory, linear: u64, found: &Translation) {
-        for (depth, &entry) in found.entries[..found.depth].iter().enumerate() {
-            let Some(page) = memory.page_of(entry) else { continue };
-            let usage = TableUse::of(self.format, linear, self.format.levels - depth as u32, entry);
-            let uses = self.tables.entry(page).or_default();
-            if !uses.contains(&usage) {
-                uses.push(usage);
-            }
-            self.track(memory, page, TABLE);
+        let half = self.format.half(linear);
+        if self.listed[user][slot] & 1 << half == 0 {
+            self.listed[user][slot] |= 1 << half;
+            self.filled[user][half].push(slot as u16);
         }
     }
 
@@ -185,9 +163,9 @@ impl Tlb {
 
     /// Drops write entries of the pages that `matches` accepts.
     fn drop_write_entries(&mut self, memory: &Memory, matches: impl Fn(usize) -> bool) {
-        for user in 0..2 {
-            for position in 0..self.filled[user].len() {
-                let slot = self.filled[user][position] as usize;
+        for (user, half) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            for position in 0..self.filled[user][half].len() {
+                let slot = self.filled[user][half][position] as usize;
                 let tag = self.write_tags(user)[slot];
                 if tag == invalid_tag(slot) {
                     continue;
@@ -205,23 +183,6 @@ impl Tlb {
         self.drop_write_entries(memory, |_| true);
     }
 
-    /// Drops what was derived from the table entries in `length` bytes at guest-physical `address`.
-    pub fn table_changed(&mut self, memory: &Memory, address: u64, length: u32) {
-        let Some(page) = memory.page_of(address) else { return };
-        let Some(uses) = self.tables.get(&page) else { return };
-        let uses = uses.clone();
-        for usage in &uses {
-            let bytes = usage.format.entry_bytes;
-            let first = address % PAGE / bytes;
-            let last = (address % PAGE + u64::from(length) - 1) / bytes;
-            let shift = usage.format.shift(usage.level);
-            for entry in first..=last {
-                let base = usage.base.wrapping_add(entry << shift);
-                self.drop_range(((base as i64) << 16 >> 16) as u64, 1 << shift);
-            }
-        }
-    }
-
     /// Drops all translations of a linear range whose size is that of a table entry.
     fn drop_range(&mut self, start: u64, size: u64) {
         if size <= 512 * PAGE {
@@ -229,7 +190,9 @@ impl Tlb {
                 self.drop_page(linear);
             }
         } else {
-            self.drop_where(|linear| linear.wrapping_sub(start) < size);
+            for half in 0..2 {
+                self.drop_where(half, |linear| linear.wrapping_sub(start) < size);
+            }
         }
     }
 
@@ -244,7 +207,7 @@ impl Tlb {
     }
 
     fn drop_executable(&mut self, user: usize, linear: u64) {
-        if let Some(page) = self.executable[user].remove(&linear) {
+        if let Some(page) = self.executable[user][self.format.half(linear)].remove(&linear) {
             for slot in page.slots {
                 self.clear_jump(user, slot as usize);
             }
@@ -252,23 +215,28 @@ impl Tlb {
         }
     }
 
-    /// Drops every translation whose linear page `matches`.
-    fn drop_where(&mut self, mut matches: impl FnMut(u64) -> bool) {
+    /// Drops every translation of a half of the linear space whose page `matches`.
+    fn drop_where(&mut self, half: usize, mut matches: impl FnMut(u64) -> bool) {
         for user in 0..2 {
-            let filled = std::mem::take(&mut self.filled[user]);
+            let filled = std::mem::take(&mut self.filled[user][half]);
             let mut kept = Vec::with_capacity(filled.len());
             for number in filled {
                 let slot = number as usize;
                 let tag = self.read_tags(user)[slot];
-                if tag == invalid_tag(slot) || matches(tag.wrapping_neg()) {
-                    self.clear_slot(user, slot);
-                    self.listed[user][slot] = false;
-                } else {
+                let page = tag.wrapping_neg();
+                // An entry of the other half is in the other list.
+                let foreign = tag != invalid_tag(slot) && self.format.half(page) != half;
+                if !foreign && tag != invalid_tag(slot) && !matches(page) {
                     kept.push(number);
+                    continue;
+                }
+                self.listed[user][slot] &= !(1 << half);
+                if !foreign {
+                    self.clear_slot(user, slot);
                 }
             }
-            self.filled[user] = kept;
-            let pages: Vec<u64> = self.executable[user].keys().copied().filter(|&page| matches(page)).collect();
+            self.filled[user][half] = kept;
+            let pages: Vec<u64> = self.executable[user][half].keys().copied().filter(|&page| matches(page)).collect();
             for page in pages {
                 self.drop_executable(user, page);
             }
@@ -277,19 +245,11 @@ impl Tlb {
 
     /// Drops everything.
     pub fn flush(&mut self, memory: &mut Memory) {
-        self.drop_where(|_| true);
-        self.untrack_tables(memory, |_, _| true);
-    }
-
-    /// Forgets which pages are tables, for those whose every use `matches`. Their translations must be gone.
-    fn untrack_tables(&mut self, memory: &mut Memory, mut matches: impl FnMut(&Memory, &TableUse) -> bool) {
-        self.tables.retain(|&page, uses| {
-            uses.retain(|usage| !matches(memory, usage));
-            if uses.is_empty() {
-                memory.unmark(page, TABLE);
-            }
-            !uses.is_empty()
-        });
+        for half in 0..2 {
+            self.drop_where(half, |_| true);
+            self.untrack_tables(memory, half, |_, _| true);
+        }
+        self.set_root(memory, None);
     }
 
     /// The tables' format.
@@ -302,38 +262,9 @@ impl Tlb {
         self.format = format;
     }
 
-    /// CR3 changed: keeps the translations below top-level entries that both tables share.
-    pub fn switch_space(&mut self, memory: &mut Memory, old: u64, new: u64) {
-        const PRESENT_AND_USED: u64 = 1 | 1 << 5;
-        let format = self.format;
-        let (old, new) = (format.root(old), format.root(new));
-        if old == new {
-            return;
-        }
-        let (shift, bytes) = (format.shift(format.levels), format.entry_bytes);
-        // The pointers of PAE have no accessed bit.
-        let needed = if format.levels == 3 { 1 } else { PRESENT_AND_USED };
-        let shared = |memory: &Memory, index: u64| {
-            let entry = memory.load_entry(new + bytes * index, bytes);
-            entry & needed == needed && entry == memory.load_entry(old + bytes * index, bytes)
-        };
-        let mut verdicts = [None; 1024];
-        let mut keeps = |memory: &Memory, linear: u64| {
-            let index = linear >> shift & (format.root_entries() - 1);
-            *verdicts[index as usize].get_or_insert_with(|| shared(memory, index))
-        };
-        self.drop_where(|linear| !keeps(memory, linear));
-        self.untrack_tables(memory, |memory, usage| usage.level == format.levels || !keeps(memory, usage.base));
-        if let Some(page) = memory.page_of(new) {
-            let usage = TableUse::of(format, 0, format.levels, new);
-            self.tables.entry(page).or_default().push(usage);
-            self.track(memory, page, TABLE);
-        }
-    }
-
     /// The guest-physical page of a linear page whose instructions may run, if cached.
     pub fn executable(&self, user: bool, linear: u64) -> Option<u64> {
-        let page = self.executable[usize::from(user)].get(&(linear & !(PAGE - 1)))?;
+        let page = self.executable[usize::from(user)][self.format.half(linear)].get(&(linear & !(PAGE - 1)))?;
         Some(page.physical | (linear % PAGE))
     }
 
@@ -341,7 +272,7 @@ impl Tlb {
     pub fn fill_executable(&mut self, memory: &mut Memory, user: bool, linear: u64, found: &Translation) {
         self.note_tables(memory, linear, found);
         let page = ExecutablePage { physical: found.physical & !(PAGE - 1), slots: Vec::new() };
-        self.executable[usize::from(user)].insert(linear & !(PAGE - 1), page);
+        self.executable[usize::from(user)][self.format.half(linear)].insert(linear & !(PAGE - 1), page);
     }
 
     /// The block that jumps to an address find without the dispatcher.
@@ -356,7 +287,8 @@ impl Tlb {
         let user = usize::from(mode.user());
         let slot = rip as usize & (SLOTS - 1);
         for linear in [rip, last] {
-            let Some(page) = self.executable[user].get_mut(&(linear & !(PAGE - 1))) else { return };
+            let half = self.format.half(linear);
+            let Some(page) = self.executable[user][half].get_mut(&(linear & !(PAGE - 1))) else { return };
             if page.slots.last() != Some(&(slot as u16)) {
                 page.slots.push(slot as u16);
             }
@@ -383,7 +315,7 @@ impl Tlb {
     pub fn forget_jumps(&mut self) {
         for user in 0..2 {
             let pages = std::mem::take(&mut self.executable[user]);
-            for slot in pages.values().flat_map(|page| &page.slots) {
+            for slot in pages.iter().flat_map(|half| half.values()).flat_map(|page| &page.slots) {
                 self.clear_jump(user, *slot as usize);
             }
         }

@@ -158,7 +158,7 @@ impl Builder<'_> {
     pub fn transfer(&mut self, instruction: &Instruction) -> bool {
         let next = instruction.next_ip();
         match instruction.flow_control() {
-            FlowControl::UnconditionalBranch => self.branch_at(instruction.near_branch_target(), 0),
+            FlowControl::UnconditionalBranch => self.branch_at(instruction.near_branch_target()),
             FlowControl::ConditionalBranch => {
                 let condition = instruction.condition_code() as u8 - 1;
                 self.bytes(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
@@ -168,7 +168,7 @@ impl Builder<'_> {
             }
             FlowControl::Call => {
                 self.push_return_address(instruction);
-                self.branch_at(instruction.near_branch_target(), instruction.stack_pointer_increment());
+                self.continue_at(instruction.near_branch_target());
             }
             FlowControl::IndirectBranch => {
                 self.target_operand(instruction);

@@ -205,7 +205,7 @@ impl Engine {
             emit_instruction(&mut builder, instruction, &mut factory);
         }
         let last = instructions.last().expect("a block has an instruction");
-        if always_raises(last, mode).is_none() && !is_transfer(last) {
+        if always_raises(last, mode).is_none() && !is_transfer(last, mode) {
             builder.continue_at(last.next_ip());
         }
         builder.finish();
@@ -244,16 +244,23 @@ fn decode_one(fetched: &Fetched, position: usize, rip: u64, mode: Mode) -> (Inst
     (instruction, error)
 }
 
+/// Whether the instruction is executed in Rust. So are calls where the code segment has a limit: they must look at their
+/// target before they push.
+fn is_left_to_rust(instruction: &Instruction, mode: Mode) -> bool {
+    let calls = matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
+    system::handles(instruction) || calls && !mode.flat()
+}
+
 /// Whether the instruction's own code decides where execution goes on.
-fn is_transfer(instruction: &Instruction) -> bool {
-    instruction.flow_control() != FlowControl::Next && !system::handles(instruction)
+fn is_transfer(instruction: &Instruction, mode: Mode) -> bool {
+    instruction.flow_control() != FlowControl::Next && !is_left_to_rust(instruction, mode)
 }
 
 fn emit_instruction(builder: &mut Builder, instruction: &Instruction, factory: &mut InstructionInfoFactory) {
     if let Some(exception) = always_raises(instruction, builder.mode) {
         let site = Site::Raise { block: builder.block, index: builder.index, exception };
         builder.service(site);
-    } else if system::handles(instruction) {
+    } else if is_left_to_rust(instruction, builder.mode) {
         let position = builder.sites.len();
         builder.service(Site::System {
             block: builder.block,

@@ -1,0 +1,141 @@
+//! Which pages hold tables in use, what they map, and what is left of it when CR3 changes.
+
+use super::Tlb;
+use crate::memory::{Memory, PAGE, TABLE};
+use crate::paging::{Format, Translation};
+
+/// Where a page of tables stands in the linear space: its entries, at `level` (1 is the lowest), begin to map at `base`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct TableUse {
+    format: Format,
+    level: u32,
+    base: u64,
+}
+
+impl TableUse {
+    /// The use that a walk for `linear` made of the page around the entry at `entry`.
+    fn of(format: Format, linear: u64, level: u32, entry: u64) -> TableUse {
+        let shift = format.shift(level);
+        let index = entry % PAGE / format.entry_bytes;
+        // In long mode the topmost table spans what is sign-extended, too.
+        let linear = if level == 4 { linear & 0xffff_ffff_ffff } else { linear };
+        TableUse { format, level, base: (linear >> shift << shift).wrapping_sub(index << shift) }
+    }
+}
+
+impl Tlb {
+    /// Marks the pages of tables that a walk went through.
+    pub(super) fn note_tables(&mut self, memory: &mut Memory, linear: u64, found: &Translation) {
+        for (depth, &entry) in found.entries[..found.depth].iter().enumerate() {
+            let Some(page) = memory.page_of(entry) else { continue };
+            let usage = TableUse::of(self.format, linear, self.format.levels - depth as u32, entry);
+            if depth == 0 {
+                self.set_root(memory, Some((page, usage)));
+                continue;
+            }
+            let uses = self.tables[self.format.half(linear)].entry(page).or_default();
+            if !uses.contains(&usage) {
+                uses.push(usage);
+            }
+            self.track(memory, page, TABLE);
+        }
+    }
+
+    /// Notes where the topmost table is.
+    pub(super) fn set_root(&mut self, memory: &mut Memory, root: Option<(usize, TableUse)>) {
+        if self.root == root {
+            return;
+        }
+        let old = std::mem::replace(&mut self.root, root);
+        if let Some((page, _)) = root {
+            self.track(memory, page, TABLE);
+        }
+        if let Some((page, _)) = old {
+            self.untrack(memory, page);
+        }
+    }
+
+    /// A page holds no table any more, unless it has another use.
+    fn untrack(&self, memory: &mut Memory, page: usize) {
+        let is_root = self.root.is_some_and(|(root, _)| root == page);
+        if !is_root && self.tables.iter().all(|tables| !tables.contains_key(&page)) {
+            memory.unmark(page, TABLE);
+        }
+    }
+
+    /// Drops what was derived from the table entries in `length` bytes at guest-physical `address`.
+    pub fn table_changed(&mut self, memory: &Memory, address: u64, length: u32) {
+        let Some(page) = memory.page_of(address) else { return };
+        let below = self.tables.iter().filter_map(|tables| tables.get(&page)).flatten().copied();
+        let root = self.root.iter().filter(|(root, _)| *root == page).map(|(_, usage)| *usage);
+        let uses: Vec<TableUse> = below.chain(root).collect();
+        for usage in &uses {
+            let bytes = usage.format.entry_bytes;
+            let first = address % PAGE / bytes;
+            let last = (address % PAGE + u64::from(length) - 1) / bytes;
+            let shift = usage.format.shift(usage.level);
+            for entry in first..=last {
+                let base = usage.base.wrapping_add(entry << shift);
+                self.drop_range(((base as i64) << 16 >> 16) as u64, 1 << shift);
+            }
+        }
+    }
+
+    /// Forgets which pages are tables, for those that map a half and whose every use `matches`. Their translations must
+    /// be gone.
+    pub(super) fn untrack_tables(
+        &mut self,
+        memory: &mut Memory,
+        half: usize,
+        mut matches: impl FnMut(&Memory, &TableUse) -> bool,
+    ) {
+        let mut gone = Vec::new();
+        self.tables[half].retain(|&page, uses| {
+            uses.retain(|usage| !matches(memory, usage));
+            if uses.is_empty() {
+                gone.push(page);
+            }
+            !uses.is_empty()
+        });
+        for page in gone {
+            self.untrack(memory, page);
+        }
+    }
+
+    /// CR3 changed: keeps the translations below top-level entries that both tables share.
+    pub fn switch_space(&mut self, memory: &mut Memory, old: u64, new: u64) {
+        const PRESENT_AND_USED: u64 = 1 | 1 << 5;
+        let format = self.format;
+        let (old, new) = (format.root(old), format.root(new));
+        if old == new {
+            return;
+        }
+        let (shift, bytes) = (format.shift(format.levels), format.entry_bytes);
+        // The pointers of PAE have no accessed bit.
+        let needed = if format.levels == 3 { 1 } else { PRESENT_AND_USED };
+        let shared = |memory: &Memory, index: u64| {
+            let entry = memory.load_entry(new + bytes * index, bytes);
+            entry & needed == needed && entry == memory.load_entry(old + bytes * index, bytes)
+        };
+        let mut verdicts = [None; 1024];
+        let mut keeps = |memory: &Memory, linear: u64| {
+            let index = linear >> shift & (format.root_entries() - 1);
+            *verdicts[index as usize].get_or_insert_with(|| shared(memory, index))
+        };
+        for half in 0..2 {
+            // Operating systems have one half in all their spaces: a look at its entries spares one at what they map.
+            let first = format.root_entries() * format.border(half) / 1024;
+            let end = format.root_entries() * format.border(half + 1) / 1024;
+            if (first..end).all(|index| {
+                let at = bytes * index;
+                memory.load_entry(new + at, bytes) == memory.load_entry(old + at, bytes)
+            }) {
+                continue;
+            }
+            self.drop_where(half, |linear| !keeps(memory, linear));
+            self.untrack_tables(memory, half, |memory, usage| !keeps(memory, usage.base));
+        }
+        let root = memory.page_of(new).map(|page| (page, TableUse::of(format, 0, format.levels, new)));
+        self.set_root(memory, root);
+    }
+}
