@@ -40,6 +40,7 @@ impl Pair {
             cpu_vendor: "test".into(),
             cpu_family: 0,
             cpu_model: 0,
+            drives: Vec::new(),
         };
         let settings = Settings { wait_for_standby: true, digest_interval: INTERVAL, ..Settings::default() };
         let machine = machine();
