@@ -3,7 +3,7 @@
 //! In the VGA's text modes every character is a cell of 9 x 16 dots in two colors, in the shapes of the VGA BIOS, whose table is
 //! found by that of the letter A. Linux's framebuffer console draws the same letters into cells of 8 x 16.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Rows of the letter A in IBM's font of 8 x 16.
@@ -15,8 +15,8 @@ const TEXT_MODE: usize = 720;
 /// A picture in red, green and blue.
 #[derive(PartialEq, Eq)]
 pub struct Picture {
-    pub width: usize,
-    pub height: usize,
+    width: usize,
+    height: usize,
     dots: Vec<[u8; 3]>,
 }
 
@@ -32,9 +32,9 @@ impl Picture {
         Self { width: info.width as usize, height: info.height as usize, dots }
     }
 
-    /// How many colors it has.
-    pub fn colors(&self) -> usize {
-        self.dots.iter().collect::<BTreeSet<_>>().len()
+    /// How much of it has this color, in percent.
+    pub fn percent_of(&self, color: [u8; 3]) -> usize {
+        100 * self.dots.iter().filter(|dot| **dot == color).count() / self.dots.len().max(1)
     }
 
     /// Its text, a line for each row of characters; cells that hold no letter are `?`.
