@@ -32,6 +32,7 @@ impl Running {
                     Output::Serial { bytes, .. } => self.console.extend(bytes),
                     Output::PowerOff => self.off = true,
                     Output::Reset => panic!("the guest reset itself after: {}", self.text()),
+                    Output::Frame { .. } => panic!("a guest without a network card sent a frame"),
                 }
             }
             match ran {

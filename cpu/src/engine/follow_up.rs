@@ -83,7 +83,7 @@ impl Engine {
 impl Translations for Tlb {
     fn find(&mut self, memory: &Memory, user: bool, linear: u64, write: bool) -> Option<u64> {
         let host = self.host(user, linear, write)? as u64;
-        Some(memory.address_of(memory.page_of_host(host)) | linear % PAGE)
+        Some(memory.address_of(memory.page_of_host(host)) + linear % PAGE)
     }
 
     fn keep(&mut self, memory: &mut Memory, user: bool, linear: u64, found: &Translation, write: bool) {
