@@ -79,7 +79,14 @@ impl Records {
         file.rewind()?;
         let progress = progress(file.metadata()?.len());
         let source = Box::new(zstd::Decoder::new(progress.wrap_read(file))?);
-        Ok(Self { source, reader: RecordReader::new(), disks: RecordedDisks::default(), trouble: None, ended: false, progress })
+        Ok(Self {
+            source,
+            reader: RecordReader::new(),
+            disks: RecordedDisks::default(),
+            trouble: None,
+            ended: false,
+            progress,
+        })
     }
 
     fn head(&mut self) -> Result<Head> {

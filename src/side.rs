@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use crate::arbiter::Arbiter;
 use crate::arguments::SideArguments;
-use crate::edge::{self, Edge, Figures, Limits, Sinks};
 use crate::drives::Policy;
+use crate::edge::{self, Edge, Figures, Limits, Sinks};
 use crate::journal::Journal;
 use crate::links::{self, Peer};
 use crate::network::Network;
@@ -127,7 +127,15 @@ impl Side {
         let (dismissals, dismissed) = mpsc::unbounded_channel();
         let recorder = self.recorder()?;
         let cables = self.network.cables();
-        let sinks = Sinks { policy: self.policy.clone(), journal: self.journal.clone(), screen, recorder, claims, dismissals, cables };
+        let sinks = Sinks {
+            policy: self.policy.clone(),
+            journal: self.journal.clone(),
+            screen,
+            recorder,
+            claims,
+            dismissals,
+            cables,
+        };
         let edge = Edge::new(node, sinks, Limits { must_pair, once });
         let guest = edge.start(hands)?;
         let arbiter = self.arguments.arbiter.clone().map(|path| Arbiter::new(path, claimant));

@@ -21,9 +21,9 @@ use ftemu_devices::storage::{SECTOR_BYTES, Storage};
 use ftemu_images::{Disk, Options};
 
 pub use arguments::DriveArguments;
+use capture::Capture;
 pub use policy::Policy;
 pub use spec::{Interface, Spec};
-use capture::Capture;
 use worker::Worker;
 
 use crate::recorder::Tap;
