@@ -12,8 +12,8 @@ pub struct Running {
     pub folder: Folder,
     pub side: Side,
     pub console: String,
-    /// Waits for a word on the serial port, where that is wanted.
-    serial: Option<JoinHandle<Client>>,
+    /// Who reads the serial port, where a word there shows that the guest works.
+    reader: Option<Client>,
     /// How far it had come when it was to show anew that it works, in seconds of its time.
     since: u64,
     letters: Letters,
@@ -22,9 +22,8 @@ pub struct Running {
 impl Running {
     pub fn start(entry: &Entry) -> Self {
         let mut running = Self::with(Folder::new(), &entry.arguments());
-        if let Works::Serial(word) = entry.works {
-            let console = running.console.clone();
-            running.serial = Some(wait_for(word, move || Client::start(&[&console])));
+        if let Works::Serial(_) = entry.works {
+            running.reader = Some(Client::start(&[&running.console]));
         }
         running
     }
@@ -37,7 +36,7 @@ impl Running {
             Side::start(own.into_iter().chain(side_arguments(&folder, "a")).chain(arguments.iter().cloned()));
         let console = side.address("console");
         let video_bios = std::fs::read(&packaged("seabios")[1]).expect("a VGA BIOS");
-        Self { folder, side, console, serial: None, since: 0, letters: Letters::of(&video_bios) }
+        Self { folder, side, console, reader: None, since: 0, letters: Letters::of(&video_bios) }
     }
 
     /// What is on the screen now.
@@ -51,11 +50,12 @@ impl Running {
     /// Looks at it every now and then until it works.
     pub fn wait_until_it_works(&mut self, entry: &Entry) {
         let mut before = None;
+        let serial = self.reader.take().map(|reader| wait_for(entry, reader));
         loop {
             let status = self.side.wait_for("status");
             let second = status["guest_ns"].as_u64().expect("the guest's time") / 1_000_000_000;
             let (works, shown) = match entry.works {
-                Works::Serial(_) => (self.serial.as_ref().is_some_and(JoinHandle::is_finished), String::new()),
+                Works::Serial(_) => (serial.as_ref().is_some_and(JoinHandle::is_finished), String::new()),
                 Works::Screen(words) => {
                     let text = self.look().text(&self.letters);
                     (words.iter().all(|word| text.contains(word)), text)
@@ -69,16 +69,17 @@ impl Running {
                 }
             };
             if works {
+                eprintln!("{}: works after {} s of its time", entry.name, second - self.since);
                 self.since = second;
                 break;
             }
             let most = self.since + entry.limit;
             assert!(second < most, "{} shows after {second} s of its time:\n{shown}", entry.name);
         }
-        if let (Some(serial), Works::Serial(word)) = (self.serial.take(), &entry.works) {
-            let mut client = serial.join().expect("the console said what it was to say");
-            client.shown.clear();
-            self.serial = Some(wait_for(word, move || client));
+        if let Some(serial) = serial {
+            let mut reader = serial.join().expect("the console said what it was to say");
+            reader.shown.clear();
+            self.reader = Some(reader);
         }
     }
 
@@ -109,11 +110,11 @@ impl Running {
     }
 }
 
-/// Waits for a word on a console, in the background.
-fn wait_for(word: &'static str, client: impl FnOnce() -> Client + Send + 'static) -> JoinHandle<Client> {
+/// Waits in the background for what a guest says on the serial port when it works.
+fn wait_for(entry: &Entry, mut reader: Client) -> JoinHandle<Client> {
+    let Works::Serial(word) = entry.works else { panic!("{} shows it on the screen", entry.name) };
     std::thread::spawn(move || {
-        let mut client = client();
-        client.wait_for(word);
-        client
+        reader.wait_for(word);
+        reader
     })
 }
