@@ -266,7 +266,8 @@ impl Edge {
         if began {
             inner.ledger.go_live();
             inner.plug_in();
-            return self.carry_out(inner);
+            // What follows from that; the news of this side's standing is still to be told.
+            self.carry_out(inner);
         }
         let survives = inner.node.acknowledged();
         news |= inner.ledger.survives(survives);
