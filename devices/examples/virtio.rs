@@ -6,49 +6,13 @@
 
 use ftemu_devices::config::{Attachment, DriveConfig, DriveKind, NicConfig, NicModel};
 use ftemu_devices::firmware::Firmware;
-use ftemu_devices::storage::{Request, SECTOR_BYTES, Storage, StorageFault};
+use ftemu_devices::storage::{MemoryStorage, Storage};
 use ftemu_devices::{Config, Icount, Input, Machine, Output, Ran};
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 const PEER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const GUEST: [u8; 6] = [2, 0, 0, 0, 0, 2];
-
-/// A disk in one row of bytes, which the end of the program can look at.
-struct Disk {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    answers: BTreeMap<u64, Vec<u8>>,
-}
-
-impl Storage for Disk {
-    fn sectors(&self) -> u64 {
-        self.bytes.lock().expect("one thread").len() as u64 / SECTOR_BYTES
-    }
-
-    fn submit(&mut self, ticket: u64, request: &Request) {
-        let mut disk = self.bytes.lock().expect("one thread");
-        let place = |sector: u64, length: usize| {
-            let start = (sector * SECTOR_BYTES) as usize;
-            start..start + length
-        };
-        let mut answer = Vec::new();
-        match request {
-            Request::Read { sector, count } => {
-                answer = disk[place(*sector, *count as usize * SECTOR_BYTES as usize)].to_vec();
-            }
-            Request::Write { sector, bytes } => disk[place(*sector, bytes.len())].copy_from_slice(bytes),
-            Request::Flush => {}
-            Request::Discard { sector, count } => disk[place(*sector, (*count * SECTOR_BYTES) as usize)].fill(0),
-        }
-        self.answers.insert(ticket, answer);
-    }
-
-    fn finish(&mut self, ticket: u64) -> Result<Vec<u8>, StorageFault> {
-        self.answers.remove(&ticket).ok_or_else(|| StorageFault("no such request".into()))
-    }
-}
 
 /// The Internet checksum (RFC 1071).
 fn checksum(bytes: &[u8]) -> u16 {
@@ -90,8 +54,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: virtio KERNEL INITRD COMMAND-LINE DISK [SLICE]".into());
     };
     let slice: u64 = rest.first().map_or(Ok(1 << 24), |text| text.parse())?;
-    let bytes = Arc::new(Mutex::new(std::fs::read(disk)?));
-    let sectors = bytes.lock().expect("one thread").len() as u64 / SECTOR_BYTES;
+    let storage = MemoryStorage::of(&std::fs::read(disk)?);
+    let sectors = storage.sectors();
     let config = Config {
         drives: vec![DriveConfig {
             attachment: Attachment::Virtio,
@@ -104,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Config::default()
     };
     let mut machine = Machine::new(&config)?;
-    machine.attach(0, Box::new(Disk { bytes: bytes.clone(), answers: BTreeMap::new() }))?;
+    machine.attach(0, Box::new(storage.share()))?;
     if kernel.ends_with(".bin") {
         machine.load_firmware(Firmware { bios: std::fs::read(kernel)?, video_bios: Vec::new() })?;
     } else {
@@ -142,7 +106,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let (count, seconds) = (machine.count().0, start.elapsed().as_secs_f64());
-    std::fs::write(disk, &*bytes.lock().expect("one thread"))?;
+    std::fs::write(disk, storage.bytes())?;
     eprintln!("[{count} instructions in {seconds:.1} s, {} ms of virtual time]", machine.now_ns() / 1_000_000);
     eprintln!("[machine {}]", blake3::Hash::from(machine.digest()).to_hex());
     Ok(())

@@ -10,7 +10,7 @@ use super::builder::{Builder, host};
 use super::frame::{displacement, segment_base_displacement};
 use super::sites::AccessSite;
 use crate::state::{Segment, State, segment};
-use iced_x86::{Instruction, Register};
+use iced_x86::Instruction;
 
 /// Neither loads nor stores without a closer look.
 const NEVER: i64 = -1 << 40;
@@ -75,16 +75,11 @@ impl Engine {
     }
 }
 
-/// The number of a segment register.
-fn number_of(register: Register) -> usize {
-    register.number()
-}
-
 impl Builder<'_> {
     /// Makes the linear address in R10 of the offset in R10, for the access of `site` in the segment of the
     /// instruction's memory operand. RCX and R13 are scratch.
     pub fn segment(&mut self, instruction: &Instruction, site: &mut AccessSite) {
-        self.segment_of(number_of(instruction.memory_segment()), site);
+        self.segment_of(instruction.memory_segment().number(), site);
     }
 
     /// As [`Builder::segment`], for the stack.
