@@ -90,19 +90,19 @@ fn second(arguments: &Arguments, subjects: Subjects) -> Result<()> {
 /// Engine in the modes before long mode.
 fn legacy(arguments: &Arguments, against: &str) -> Result<()> {
     let (seed, cases, patience) = (arguments.seed, arguments.cases, arguments.patience);
-    let (summary, failures) = if against == "silicon" {
+    let tally = if against == "silicon" {
         let mut campaign = Campaign16::new()?;
         campaign.run(seed, cases, patience);
-        (campaign.to_string(), campaign.failures)
+        campaign.tally
     } else {
         let mut legacy = Legacy::new()?;
         legacy.run(seed, cases, patience);
-        (legacy.to_string(), legacy.failures)
+        legacy.tally
     };
-    println!("seed {seed}: {summary}");
-    for (kind, (count, text)) in &failures {
+    println!("seed {seed}: {tally}");
+    for (kind, (count, text)) in &tally.failures {
         println!("\n{count} x {kind}\n{text}");
     }
-    ensure!(failures.is_empty(), "{} kinds of case differ", failures.len());
+    ensure!(tally.failures.is_empty(), "{} kinds of case differ", tally.failures.len());
     Ok(())
 }

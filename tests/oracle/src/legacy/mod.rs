@@ -11,13 +11,14 @@ mod known;
 mod segments;
 mod silicon;
 pub mod silicon_campaign;
+pub mod tally;
 mod unicorn;
 
 use crate::random::Random;
 use anyhow::Result;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
+use tally::{Tally, Verdict};
 
 /// Guest RAM that is compared: below the hole at 640 KiB.
 const MEMORY: usize = 0xa_0000;
@@ -146,16 +147,8 @@ pub struct Legacy {
     engine: engine::Machine,
     reference: unicorn::Reference,
     image: Vec<u8>,
-    /// Cases compared.
-    pub compared: u64,
-    /// Cases not compared, by reason.
-    pub known: BTreeMap<&'static str, u64>,
-    /// How the engine's runs ended; 3 is the end of the program.
-    pub vectors: BTreeMap<u8, u64>,
-    /// Mnemonics that were compared.
-    pub mnemonics: BTreeMap<String, u64>,
-    /// Cases that differ: how many, and the first report, by mode, instruction and first difference.
-    pub failures: BTreeMap<String, (u64, String)>,
+    /// What has been compared.
+    pub tally: Tally,
 }
 
 impl Legacy {
@@ -169,33 +162,18 @@ impl Legacy {
             engine: engine::Machine::new(&image)?,
             reference: unicorn::Reference::new(&image)?,
             image,
-            compared: 0,
-            known: BTreeMap::new(),
-            vectors: BTreeMap::new(),
-            mnemonics: BTreeMap::new(),
-            failures: BTreeMap::new(),
+            tally: Tally::default(),
         })
     }
 
     /// Runs the cases of seeds `seed` to `seed + cases`, or until so many kinds have failed.
     pub fn run(&mut self, seed: u64, cases: u64, patience: usize) {
-        for seed in seed..seed + cases {
-            let case = generate::case(seed);
-            match self.check(&case) {
-                Ok(None) => self.compared += 1,
-                Ok(Some((kind, text))) => {
-                    let report = format!("seed {seed:#x}\n{text}");
-                    self.failures.entry(kind).or_insert((0, report)).0 += 1;
-                }
-                Err(reason) => *self.known.entry(reason).or_default() += 1,
-            }
-            if self.failures.len() >= patience {
-                return;
-            }
-        }
+        let mut tally = std::mem::take(&mut self.tally);
+        tally.run(seed, cases, patience, |tally, seed| self.check(&generate::case(seed), tally));
+        self.tally = tally;
     }
 
-    fn check(&mut self, case: &Case) -> Result<Option<(String, String)>, &'static str> {
+    fn check(&mut self, case: &Case, tally: &mut Tally) -> Verdict {
         let instructions = case.instructions();
         if let Some(reason) = known::before(&instructions) {
             return Err(reason);
@@ -207,25 +185,8 @@ impl Legacy {
         if let Some(reason) = known::after(case, &instructions, &engine, &reference) {
             return Err(reason);
         }
-        *self.vectors.entry(engine.vector.unwrap_or_default()).or_default() += 1;
-        for one in &instructions {
-            *self.mnemonics.entry(format!("{:?}", one.mnemonic())).or_default() += 1;
-        }
+        tally.note(&instructions, &engine);
         Ok(compare::report(case, &instructions, &engine, &reference))
-    }
-}
-
-impl Display for Legacy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failed: u64 = self.failures.values().map(|(count, _)| count).sum();
-        write!(formatter, "{} compared, {failed} differ, {} mnemonics; ends:", self.compared, self.mnemonics.len())?;
-        for (vector, count) in &self.vectors {
-            write!(formatter, " #{vector} {count}")?;
-        }
-        for (reason, count) in &self.known {
-            write!(formatter, "\n  {count} not compared: {reason}")?;
-        }
-        Ok(())
     }
 }
 

@@ -4,28 +4,19 @@
 use super::generate::{instruction, value};
 use super::segments::{self, PARTS};
 use super::silicon::Silicon;
+use super::tally::{Tally, Verdict};
 use super::{Case, Mode, Outcome, Registers, compare, engine, image, known};
 use crate::random::Random;
 use anyhow::Result;
 use iced_x86::{Instruction, Mnemonic};
-use std::collections::BTreeMap;
-use std::fmt::{self, Display};
 
 /// Host and engine.
 pub struct Campaign {
     engine: engine::Machine,
     silicon: Silicon,
     image: Vec<u8>,
-    /// Cases compared.
-    pub compared: u64,
-    /// Cases not compared, by reason.
-    pub known: BTreeMap<&'static str, u64>,
-    /// How they ended; 3 is the end of the program.
-    pub vectors: BTreeMap<u8, u64>,
-    /// Mnemonics that were compared.
-    pub mnemonics: BTreeMap<String, u64>,
-    /// Cases that differ: how many, and the first report, by instructions and first difference.
-    pub failures: BTreeMap<String, (u64, String)>,
+    /// What has been compared.
+    pub tally: Tally,
 }
 
 impl Campaign {
@@ -39,33 +30,18 @@ impl Campaign {
             engine: engine::Machine::new(&image)?,
             silicon: Silicon::new(&image)?,
             image,
-            compared: 0,
-            known: BTreeMap::new(),
-            vectors: BTreeMap::new(),
-            mnemonics: BTreeMap::new(),
-            failures: BTreeMap::new(),
+            tally: Tally::default(),
         })
     }
 
     /// Runs the cases of seeds `seed` to `seed + cases`, or until so many kinds have failed.
     pub fn run(&mut self, seed: u64, cases: u64, patience: usize) {
-        for seed in seed..seed + cases {
-            let case = case(seed);
-            match self.check(&case) {
-                Ok(None) => self.compared += 1,
-                Ok(Some((kind, text))) => {
-                    let report = format!("seed {seed:#x}\n{text}");
-                    self.failures.entry(kind).or_insert((0, report)).0 += 1;
-                }
-                Err(reason) => *self.known.entry(reason).or_default() += 1,
-            }
-            if self.failures.len() >= patience {
-                return;
-            }
-        }
+        let mut tally = std::mem::take(&mut self.tally);
+        tally.run(seed, cases, patience, |tally, seed| self.check(&case(seed), tally));
+        self.tally = tally;
     }
 
-    fn check(&mut self, case: &Case) -> Result<Option<(String, String)>, &'static str> {
+    fn check(&mut self, case: &Case, tally: &mut Tally) -> Verdict {
         let instructions = case.instructions();
         let host = self.silicon.run(case, &self.image);
         let engine = self.engine.run(case, &self.image);
@@ -85,25 +61,8 @@ impl Campaign {
             }
             _ => {}
         }
-        *self.vectors.entry(engine.vector.unwrap_or_default()).or_default() += 1;
-        for one in &instructions {
-            *self.mnemonics.entry(format!("{:?}", one.mnemonic())).or_default() += 1;
-        }
+        tally.note(&instructions, &engine);
         Ok(compare::report_exactly(case, &instructions, &engine, &host))
-    }
-}
-
-impl Display for Campaign {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failed: u64 = self.failures.values().map(|(count, _)| count).sum();
-        write!(formatter, "{} compared, {failed} differ, {} mnemonics; ends:", self.compared, self.mnemonics.len())?;
-        for (vector, count) in &self.vectors {
-            write!(formatter, " #{vector} {count}")?;
-        }
-        for (reason, count) in &self.known {
-            write!(formatter, "\n  {count} not compared: {reason}")?;
-        }
-        Ok(())
     }
 }
 
