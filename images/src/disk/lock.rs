@@ -3,24 +3,50 @@
 //! Open-file-description locks (fcntl(2)) on single bytes, in the layout QEMU documents for `file.locking`: byte 100 + n
 //! is read-locked by whoever uses permission n, byte 200 + n by whoever does not allow others permission n; permission 0
 //! is reading what others keep consistent, 1 is writing. So our guests and QEMU's also keep out of each other's way.
-//! Locks end with the file's last descriptor, whatever becomes of the process.
+//! Locks end with the process, whatever becomes of it. A process that goes on ends them by [`Lock`]'s drop, not by closing
+//! the file: a child between fork and exec still has a copy of the descriptor, and with it the lock.
 
 use std::fs::File;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+
+use super::ImageError;
 
 const USES: i64 = 100;
 const FORBIDS: i64 = 200;
 const READING: i64 = 0;
 const WRITING: i64 = 1;
 
-/// Takes the locks of a writer, who is alone, or of a reader, who allows other readers.
-///
-/// # Errors
-/// What the other one does, if there is one. File systems without locks lock nothing.
-pub(super) fn lock(file: &File, writable: bool) -> Result<(), &'static str> {
+/// The locks on an image, until this is dropped. Whoever uses the image drops this last.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Takes the locks of a writer, who is alone, or of a reader, who allows other readers.
+    ///
+    /// # Errors
+    /// The image is in use, and how. File systems without locks lock nothing.
+    pub(crate) fn take(file: &File, path: &Path, writable: bool) -> Result<Self, ImageError> {
+        let held = Self(file.try_clone().map_err(ImageError::io(path, "open"))?);
+        match lock(file, writable) {
+            Ok(()) => Ok(held),
+            Err(what) => Err(ImageError::InUse { path: path.to_owned(), what }),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // All bytes that `lock` may have locked; what cannot be unlocked ends with the descriptor.
+        let all = libc::flock { l_len: FORBIDS + WRITING + 1 - USES, ..range(USES, libc::F_UNLCK) };
+        let _ = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&all));
+    }
+}
+
+fn lock(file: &File, writable: bool) -> Result<(), &'static str> {
     let mut bytes = vec![USES + READING, FORBIDS + WRITING];
     if writable {
         bytes.push(USES + WRITING);

@@ -22,7 +22,8 @@ pub use create::create;
 pub use error::ImageError;
 pub(crate) use fault::{Fault, damaged, unsupported};
 pub use format::Format;
-pub(crate) use open::{lock_shared, open_file};
+pub(crate) use lock::Lock;
+pub(crate) use open::open_file;
 
 /// How to open an image.
 #[derive(Clone, Debug, Default)]
@@ -43,10 +44,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Disk {
     access: FormatAccess<imago::file::File>,
-    /// The image's file, or the overlay's: what `flush` hands to fdatasync, and what holds the locks.
+    /// The image's file, or the overlay's: what `flush` hands to fdatasync.
     written: File,
-    /// The locked file under an overlay.
-    _base: Option<File>,
     /// What errors name: the image, or the folder of its overlay.
     path: PathBuf,
     format: Format,
@@ -54,6 +53,8 @@ pub struct Disk {
     read_only: bool,
     /// A raw disk by its looks: its guest may not make it look like something else.
     guarded: bool,
+    /// On the image and what is under it; dropped last.
+    locks: Vec<Lock>,
 }
 
 impl Disk {

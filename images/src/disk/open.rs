@@ -10,7 +10,7 @@ use imago::qcow2::Qcow2;
 use imago::raw::Raw;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, StorageOpenOptions};
 
-use super::{Disk, Format, ImageError, Options, lock, overlay};
+use super::{Disk, Format, ImageError, Lock, Options, overlay};
 use crate::qcow2::{Header, tables};
 
 /// Images that build on images: more than this many are taken for a circle.
@@ -22,16 +22,12 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Disk, ImageError> {
     let format = opened.format;
     let guarded = format == Format::Raw && options.format.is_none() && !read_only;
     let written = opened.file.try_clone().map_err(ImageError::io(path, "open"))?;
-    let access = opened.access(0)?;
+    let mut locks = Vec::new();
+    let access = opened.access(&mut locks)?;
     let bytes = access.size();
     check_size(path, bytes)?;
-    let disk = Disk { access, written, _base: None, path: path.to_owned(), format, bytes, read_only, guarded };
+    let disk = Disk { access, written, path: path.to_owned(), format, bytes, read_only, guarded, locks };
     if options.snapshot { overlay::over(disk, options) } else { Ok(disk) }
-}
-
-/// Locks a file against writers while this one reads.
-pub(crate) fn lock_shared(file: &File, path: &Path) -> Result<(), ImageError> {
-    lock::lock(file, false).map_err(|what| ImageError::InUse { path: path.to_owned(), what })
 }
 
 fn check_size(path: &Path, bytes: u64) -> Result<(), ImageError> {
@@ -48,6 +44,7 @@ fn check_size(path: &Path, bytes: u64) -> Result<(), ImageError> {
 /// A file that is open and locked, its format known.
 struct Opened {
     file: File,
+    lock: Lock,
     path: PathBuf,
     length: u64,
     format: Format,
@@ -60,7 +57,7 @@ impl Opened {
         if length == 0 {
             return Err(ImageError::Empty { path: path.to_owned() });
         }
-        lock::lock(&file, writable).map_err(|what| ImageError::InUse { path: path.to_owned(), what })?;
+        let lock = Lock::take(&file, path, writable)?;
         let format = match format {
             Some(format) => format,
             None => Format::of(&file, length).map_err(ImageError::io(path, "read"))?,
@@ -68,29 +65,31 @@ impl Opened {
         if !format.runs() {
             return Err(ImageError::ImportFirst { path: path.to_owned(), format });
         }
-        Ok(Self { file, path: path.to_owned(), length, format, writable })
+        Ok(Self { file, lock, path: path.to_owned(), length, format, writable })
     }
 
-    /// Through imago, once the tables have been looked at.
-    fn access(self, depth: usize) -> Result<FormatAccess<Storage>, ImageError> {
+    /// Through imago, once the tables have been looked at. The locks of the whole chain are added to `locks`.
+    fn access(self, locks: &mut Vec<Lock>) -> Result<FormatAccess<Storage>, ImageError> {
         match self.format {
-            Format::Qcow2 => self.qcow2(depth),
+            Format::Qcow2 => self.qcow2(locks),
             _ => {
-                let Self { path, writable, .. } = self;
-                let storage = storage(self.file, &path, writable)?;
+                let Self { file, lock, path, writable, .. } = self;
+                locks.push(lock);
+                let storage = storage(file, &path, writable)?;
                 let raw = Raw::open_image(storage, writable).map_err(ImageError::io(&path, "open"))?;
                 Ok(FormatAccess::new(raw))
             }
         }
     }
 
-    fn qcow2(self, depth: usize) -> Result<FormatAccess<Storage>, ImageError> {
-        let Self { file, path, length, writable, .. } = self;
+    fn qcow2(self, locks: &mut Vec<Lock>) -> Result<FormatAccess<Storage>, ImageError> {
+        let Self { file, lock, path, length, writable, .. } = self;
+        locks.push(lock);
         let header = Header::read(&file, length).map_err(|fault| fault.of(&path, Format::Qcow2))?;
         header.check_runs(writable).map_err(|fault| fault.of(&path, Format::Qcow2))?;
         tables::check(&file, length, &header).map_err(|fault| fault.of(&path, Format::Qcow2))?;
         let backing = match &header.backing {
-            Some(name) => Some(backing(&path, name, &header, depth)?),
+            Some(name) => Some(backing(&path, name, &header, locks)?),
             None => None,
         };
         let storage = storage(file, &path, writable)?;
@@ -104,10 +103,15 @@ impl Opened {
 }
 
 /// The image under a qcow2 image, read-only, and shared with others who only read it.
-fn backing(path: &Path, name: &str, header: &Header, depth: usize) -> Result<FormatAccess<Storage>, ImageError> {
+fn backing(
+    path: &Path,
+    name: &str,
+    header: &Header,
+    locks: &mut Vec<Lock>,
+) -> Result<FormatAccess<Storage>, ImageError> {
     let below = path.parent().unwrap_or(Path::new("")).join(name);
     let fault = |reason: String| ImageError::Backing { path: path.to_owned(), backing: below.clone(), reason };
-    if depth >= LONGEST_CHAIN {
+    if locks.len() > LONGEST_CHAIN {
         return Err(fault("the chain of backing files is too long; is it a circle?".to_owned()));
     }
     let format = match header.backing_format.as_deref() {
@@ -120,7 +124,7 @@ fn backing(path: &Path, name: &str, header: &Header, depth: usize) -> Result<For
         }
         other => fault(other.to_string()),
     })?;
-    opened.access(depth + 1).map_err(|error| fault(error.to_string()))
+    opened.access(locks).map_err(|error| fault(error.to_string()))
 }
 
 /// Opens a file or block device; gives its length too.

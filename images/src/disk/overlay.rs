@@ -14,7 +14,7 @@ pub(super) fn over(base: Disk, options: &Options) -> Result<Disk, ImageError> {
     let written = file.try_clone().map_err(ImageError::io(&folder, "make a temporary file"))?;
     let storage = open::storage(file, &folder, true)?;
     let bytes = base.bytes;
-    let Disk { access: below, written: locked, format, .. } = base;
+    let Disk { access: below, format, locks, .. } = base;
     let create = Qcow2::<imago::file::File>::create_builder(storage).size(bytes);
     // The name in the header is never followed: the base is handed over open.
     let create = create.backing("base".to_owned(), "raw".to_owned());
@@ -24,7 +24,7 @@ pub(super) fn over(base: Disk, options: &Options) -> Result<Disk, ImageError> {
         })
         .map_err(ImageError::io(&folder, "make an overlay"))?;
     let access = FormatAccess::new(overlay);
-    Ok(Disk { access, written, _base: Some(locked), path: folder, format, bytes, read_only: false, guarded: false })
+    Ok(Disk { access, written, path: folder, format, bytes, read_only: false, guarded: false, locks })
 }
 
 /// A folder on a real disk, if there is one: overlays grow.

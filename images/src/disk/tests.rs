@@ -96,6 +96,18 @@ fn one_image_is_not_run_twice_but_may_be_read_by_many() {
 }
 
 #[test]
+fn a_closed_image_is_free_though_a_child_still_has_the_descriptor() {
+    let folder = folder();
+    let path = raw(folder.path(), MIB);
+    let disk = open(&path).unwrap();
+    // What a child between fork and exec has: every descriptor once more.
+    let inherited = disk.written.try_clone().unwrap();
+    drop(disk);
+    open(&path).unwrap();
+    drop(inherited);
+}
+
+#[test]
 fn a_snapshot_and_a_backing_file_are_never_written() {
     let folder = folder();
     let base = raw(folder.path(), 2 * MIB);

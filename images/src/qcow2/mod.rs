@@ -49,7 +49,7 @@ pub fn header(path: &Path) -> Result<Header, ImageError> {
 /// It cannot be read, or is so broken that nothing can be counted.
 pub fn check(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, ImageError> {
     let (file, length, header) = look(path)?;
-    crate::disk::lock_shared(&file, path)?;
+    let _lock = crate::disk::Lock::take(&file, path, false)?;
     let report = if header.autoclear & BITMAPS != 0 {
         Err(Fault::Unsupported("qcow2 images with bitmaps cannot be checked here; qemu-img check can".to_owned()))
     } else {
