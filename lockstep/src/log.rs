@@ -13,6 +13,7 @@ pub struct Log {
     kept: VecDeque<Kept>,
     end: Position,
     bytes: usize,
+    written: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub enum LogError {
 impl Log {
     /// An empty log that goes on from `start`.
     pub fn new(start: Position) -> Self {
-        Self { start, kept: VecDeque::new(), end: start, bytes: 0 }
+        Self { start, kept: VecDeque::new(), end: start, bytes: 0, written: 0 }
     }
 
     /// The position after the last record. Its count is how far the log covers the guest's run.
@@ -72,6 +73,11 @@ impl Log {
         self.bytes
     }
 
+    /// Bytes of all records that were appended here, held or not.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Appends a record.
     ///
     /// # Panics
@@ -86,6 +92,7 @@ impl Log {
     fn push(&mut self, record: Record, bytes: Vec<u8>) {
         self.end = self.end.after(&record, &bytes);
         self.bytes += bytes.len();
+        self.written += bytes.len() as u64;
         self.kept.push_back(Kept { record, bytes, after: self.end });
     }
 

@@ -15,12 +15,13 @@ pub struct Settings {
     pub silence_ns: u64,
     /// A claim that the arbiter did not answer is made again after this long.
     pub claim_again_ns: u64,
-    /// Records and progress wait this long at most for company; not at all when an output waits.
+    /// Inputs from outside wait this long at most for company on their way to the backup; not at all when an output waits.
     pub flush_ns: u64,
+    /// The guest's progress goes to the backup when it took the guest about this long; that of an idle guest, which has
+    /// made less, with the next sign of life.
+    pub progress_ns: u64,
     /// The guest runs about this long between looks at the outside.
     pub slice_ns: u64,
-    /// ... while an output waits for its acknowledgement, or on a backup.
-    pub short_slice_ns: u64,
     /// The guest's clock may be this far from the host's before it is anchored anew.
     pub clock_tolerance_ns: u64,
     /// Above this lag of the backup the primary is slowed.
@@ -29,11 +30,16 @@ pub struct Settings {
     pub lag_stop_ns: u64,
     /// Log that the peer has not acknowledged, at most; then the primary stops until it has.
     pub unacknowledged_bytes: usize,
-    /// Digests are compared every so many instructions.
+    /// Digests are compared every so many instructions, or at a multiple of that.
     pub digest_interval: u64,
+    /// After a digest, or a kept copy, at least so many times as long as it took passes until the next, but a second at
+    /// most: what they cost stays below a hundredth of the guest's time.
+    pub digest_rest: u32,
     /// The standby keeps a copy of the guest every so many agreed digests, to find a divergence from; 0: never.
     /// The copy costs host memory for all guest pages that are not zero.
     pub keep_every: u32,
+    /// ... and at the next one when the log since the last copy is longer than this.
+    pub keep_log_bytes: usize,
     /// Console bytes kept for clients that attach again, per port.
     pub history_bytes: usize,
     /// Pages in one message of a state transfer.
@@ -52,14 +58,16 @@ impl Default for Settings {
             silence_ns: 250_000_000,
             claim_again_ns: 100_000_000,
             flush_ns: 2_000_000,
+            progress_ns: 16_000_000,
             slice_ns: 1_000_000,
-            short_slice_ns: 40_000,
             clock_tolerance_ns: 1_000_000,
             lag_limit_ns: 100_000_000,
             lag_stop_ns: 2_000_000_000,
             unacknowledged_bytes: 16 << 20,
             digest_interval: 1 << 26,
+            digest_rest: 100,
             keep_every: 64,
+            keep_log_bytes: 8 << 20,
             history_bytes: 1 << 20,
             chunk_pages: 16,
             chunk_window: 32,

@@ -16,6 +16,9 @@ use crate::stations::Stations;
 use crate::work::Place;
 use std::collections::VecDeque;
 
+/// The longest pause between digests, or kept copies, on account of what they cost.
+const MOST_REST_NS: u64 = 1_000_000_000;
+
 #[derive(Debug)]
 pub(super) struct Common {
     pub settings: Settings,
@@ -111,6 +114,12 @@ impl Common {
             next_heartbeat: now,
             told_no_arbiter: false,
         }
+    }
+
+    /// When something that took `took_ns` may be done again.
+    pub fn rested(&self, took_ns: u64) -> u64 {
+        let rest = took_ns.saturating_mul(u64::from(self.settings.digest_rest)).min(MOST_REST_NS);
+        self.now.saturating_add(rest)
     }
 
     /// Sends if there is a link.

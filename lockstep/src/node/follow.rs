@@ -23,6 +23,10 @@ pub(super) struct Following {
     /// Index of the record after which the kept copy stands.
     kept: Option<u64>,
     keep_due: u32,
+    /// No copy before this time.
+    keep_at: u64,
+    /// The guests are known to agree where this one stands.
+    agrees_here: bool,
     /// The digest to compare with.
     expected: Option<Digest>,
     differs: Option<Box<Case>>,
@@ -54,6 +58,8 @@ impl Following {
             agreed: common.guest.at.count,
             kept: None,
             keep_due: 0,
+            keep_at: 0,
+            agrees_here: true,
             expected: None,
             differs: None,
             trail: Vec::new(),
@@ -121,13 +127,15 @@ impl Following {
         if common.settings.record && common.recorded.is_none() {
             return Some(Work::Copy { blocks: None });
         }
-        if self.keep_due == 0 && common.settings.keep_every > 0 {
+        if self.keep_is_due(common) {
+            self.agrees_here = false;
             self.keep_due = common.settings.keep_every;
             self.kept = Some(self.next);
             self.forget(common);
             return Some(Work::Keep);
         }
         let work = self.step(common);
+        self.agrees_here &= work.is_none();
         if work.is_none() {
             common.record_to(self.next);
             match self.finishing {
@@ -136,6 +144,12 @@ impl Following {
             }
         }
         work
+    }
+
+    fn keep_is_due(&self, common: &Common) -> bool {
+        let long = common.log.bytes() > common.settings.keep_log_bytes;
+        let due = self.keep_due == 0 && common.now >= self.keep_at || long;
+        due && self.agrees_here && common.settings.keep_every > 0
     }
 
     fn step(&mut self, common: &mut Common) -> Option<Work> {
@@ -194,6 +208,7 @@ impl Following {
                 common.hold(outputs, Icount(at.count.0.saturating_sub(1)), 0);
             }
             Done::Digest(digest) => self.compare(common, digest),
+            Done::Finished => self.keep_at = common.rested(took_ns),
             Done::Copied { image, .. } => {
                 // Nothing was executed since the copy was asked for, but records may have come.
                 if let Some(position) = common.log.position(self.next) {
@@ -220,6 +235,7 @@ impl Following {
         let Some(theirs) = self.expected.take() else { return };
         if ours == theirs {
             self.agreed = common.guest.at.count;
+            self.agrees_here = true;
             self.trail.clear();
             self.keep_due = self.keep_due.saturating_sub(1);
             return;

@@ -32,6 +32,12 @@ pub(super) struct Primary {
     pub acknowledged: u64,
     pub agreed: Icount,
     flush_at: Option<u64>,
+    /// Where the guest was at the last flush.
+    flushed: Icount,
+    /// No digest before this time.
+    digest_at: u64,
+    /// Bytes of the log so far at the last digest.
+    digest_bytes: u64,
     pub rest_until: u64,
     pub slowed: bool,
     /// When the lag was last above its limit.
@@ -73,6 +79,9 @@ impl Primary {
             acknowledged: 0,
             agreed: Icount(0),
             flush_at: None,
+            flushed: Icount(0),
+            digest_at: 0,
+            digest_bytes: 0,
             rest_until: 0,
             slowed: false,
             lagged_at: 0,
@@ -165,9 +174,12 @@ impl Primary {
 
     fn digest(&mut self, common: &Common) -> Option<Work> {
         let count = common.guest.at.count;
-        let due = count.0 != 0 && count.0.is_multiple_of(common.settings.digest_interval.max(1));
-        (due && self.watched(common) && self.digested != Some(count)).then(|| {
+        let place = count.0 != 0 && count.0.is_multiple_of(common.settings.digest_interval.max(1));
+        let logged = common.log.written().saturating_sub(self.digest_bytes);
+        let due = common.now >= self.digest_at || logged > common.settings.keep_log_bytes as u64 / 2;
+        (place && due && self.watched(common) && self.digested != Some(count)).then(|| {
             self.digested = Some(count);
+            self.digest_bytes = common.log.written();
             Work::Digest
         })
     }
@@ -199,7 +211,11 @@ impl Primary {
 
     fn apply(&mut self, common: &mut Common, input: Input) -> Work {
         common.append(Entry::Input(input.clone()));
-        self.flush_soon(common);
+        match input {
+            // The guest's clock alone is of interest to nobody outside.
+            Input::Clock { .. } => self.flush_progress(common),
+            _ => self.flush_within(common, common.settings.flush_ns),
+        }
         Work::Apply(input)
     }
 
@@ -215,9 +231,9 @@ impl Primary {
 
     fn until(&self, common: &Common) -> Icount {
         let settings = &common.settings;
-        let slice_ns = if common.outputs.is_empty() { settings.slice_ns } else { settings.short_slice_ns };
         let count = common.guest.at.count.0;
-        let slice = common.pacer.instructions(slice_ns);
+        // Acknowledgements are taken, and outputs released, while the guest runs: nothing waits for the slice's end.
+        let slice = common.pacer.instructions(settings.slice_ns);
         let interval = settings.digest_interval.max(1);
         let boundary = (count / interval + 1).saturating_mul(interval);
         Icount(count.saturating_add(slice).min(boundary))
@@ -236,7 +252,8 @@ impl Primary {
             }
             Done::Digest(digest) => {
                 common.append(Entry::Digest(digest));
-                self.flush_soon(common);
+                self.digest_at = common.rested(took_ns);
+                self.flush_progress(common);
             }
             Done::Disk(done) => self.mirrored(common, done),
             Done::Copied { image, digest, blocks } => match self.copying {
@@ -268,7 +285,7 @@ impl Primary {
         if waiting || self.powered_off {
             self.flush(common);
         } else {
-            self.flush_soon(common);
+            self.flush_progress(common);
         }
         self.after_release(common);
     }
@@ -284,7 +301,7 @@ impl Primary {
                 .finish(Finish::Failed(format!("drive {drive} failed here; the other server goes on with the guest")));
         } else {
             self.inputs.push_front(Input::DriveFault { drive, ticket });
-            self.flush_soon(common);
+            self.flush_within(common, common.settings.flush_ns);
         }
     }
 
@@ -302,14 +319,25 @@ impl Primary {
         }
     }
 
-    fn flush_soon(&mut self, common: &Common) {
-        let due = common.now + common.settings.flush_ns;
-        self.flush_at.get_or_insert(due);
+    fn flush_within(&mut self, common: &Common, ns: u64) {
+        let due = common.now.saturating_add(ns);
+        self.flush_at = Some(self.flush_at.map_or(due, |at| at.min(due)));
+    }
+
+    /// The backup follows in steps that are worth a message; an idle guest's are not.
+    fn flush_progress(&mut self, common: &mut Common) {
+        let made = common.guest.at.count.0.saturating_sub(self.flushed.0);
+        if made >= common.pacer.instructions(common.settings.progress_ns) {
+            self.flush(common);
+        } else {
+            self.flush_within(common, common.settings.heartbeat_ns);
+        }
     }
 
     /// Sends what the backup lacks and hands the record file what it lacks.
     pub fn flush(&mut self, common: &mut Common) {
         self.flush_at = None;
+        self.flushed = common.guest.at.count;
         if self.watched(common) {
             common.cover();
         }

@@ -90,7 +90,6 @@ pub fn settings(arbiter: bool) -> Settings {
         arbiter,
         record: true,
         slice_ns: MILLISECOND,
-        short_slice_ns: 400_000,
         digest_interval: 2048,
         keep_every: 8,
         history_bytes: 64 << 10,
