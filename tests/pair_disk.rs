@@ -5,6 +5,7 @@ mod processes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ftemu_images::tiny;
 use processes::{Client, Folder, Side, bytes_of, guest_arguments, run, side_arguments};
@@ -60,8 +61,13 @@ struct Pair {
 /// A protected pair whose disks differ at first.
 fn pair(lines: u64) -> Pair {
     let folder = Folder::new();
-    folder.identities();
     let disks = [image(&folder, "a.img", 0), image(&folder, "b.img", 0xff)];
+    pair_of(folder, disks, lines)
+}
+
+/// A protected pair with these disks.
+fn pair_of(folder: Folder, disks: [PathBuf; 2], lines: u64) -> Pair {
+    folder.identities();
     let mut second = Side::start(standby(&folder, &disks[1]));
     let listens = second.address("listening");
     let second_console = second.address("console");
@@ -74,6 +80,32 @@ fn pair(lines: u64) -> Pair {
 
 fn client(consoles: &[String; 2]) -> Client {
     Client::start(&[&consoles[0], &consoles[1]])
+}
+
+/// QEMU's tool for images, as the second opinion.
+#[track_caller]
+fn qemu_img(arguments: &[&str], paths: &[&Path]) -> String {
+    let output = Command::new("qemu-img").args(arguments).args(paths).output();
+    let output = output.expect("qemu-img is here; scripts/setup installs it");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "qemu-img {arguments:?}: {said}");
+    said
+}
+
+/// The image as qcow2.
+fn as_qcow2(raw: &Path) -> PathBuf {
+    let qcow2 = raw.with_extension("qcow2");
+    qemu_img(&["convert", "-f", "raw", "-O", "qcow2"], &[raw, &qcow2]);
+    qcow2
+}
+
+/// What the guest had on a qcow2 image, of which all tables are sound.
+fn content(qcow2: &Path) -> Vec<u8> {
+    let said = qemu_img(&["check", "-f", "qcow2"], &[qcow2]);
+    assert!(said.contains("No errors were found"), "{said}");
+    let raw = qcow2.with_extension("raw");
+    qemu_img(&["convert", "-f", "qcow2", "-O", "raw"], &[qcow2, &raw]);
+    bytes_of(&raw)
 }
 
 /// No error was seen by the guest.
@@ -93,6 +125,40 @@ fn two_sides_that_end_together_have_equal_disks() {
     let [first, second] = pair.disks.map(|disk| bytes_of(&disk));
     assert_written(&first, 60);
     assert!(first == second, "the two images differ");
+}
+
+/// In which file of a qcow2 pair a cluster lies where may differ: that follows from what was copied when the standby
+/// joined. What the guest finds there does not, nor does it matter which side has which format.
+#[test]
+fn two_sides_that_end_together_have_equal_contents_in_any_format() {
+    for both in [true, false] {
+        let folder = Folder::new();
+        let [first, second] = [image(&folder, "a.img", 0), image(&folder, "b.img", 0xff)];
+        let first = if both { as_qcow2(&first) } else { first };
+        let pair = pair_of(folder, [first, as_qcow2(&second)], 60);
+        assert_no_error(&client(&pair.consoles).finish());
+        for side in pair.sides {
+            assert!(side.finish().status.success());
+        }
+        let [first, second] = &pair.disks;
+        let first = if both { content(first) } else { bytes_of(first) };
+        assert_written(&first, 60);
+        assert!(first == content(second), "the two images differ");
+    }
+}
+
+#[test]
+fn a_primary_that_is_killed_leaves_a_sound_qcow2_image() {
+    let folder = Folder::new();
+    let disks = [image(&folder, "a.img", 0), image(&folder, "b.img", 0xff)].map(|raw| as_qcow2(&raw));
+    let Pair { folder: _folder, disks, sides: [mut first, mut second], consoles, .. } = pair_of(folder, disks, 400);
+    let mut client = client(&consoles);
+    client.wait_for("ftemu-disk 90\r\n");
+    first.kill();
+    second.wait_for("live");
+    assert_no_error(&client.finish());
+    assert!(second.finish().status.success());
+    assert_written(&content(&disks[1]), 400);
 }
 
 #[test]
