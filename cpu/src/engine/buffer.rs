@@ -8,6 +8,8 @@ pub const LONGEST_STRETCH: u64 = 1 << 24;
 /// Bytes at the end of the code buffer for blocks that run once.
 const SCRATCH: usize = 64 << 10;
 const GUARD: usize = 4096;
+/// Size of the host's large pages, which spare its instruction TLB.
+const LARGE_PAGE: usize = 2 << 20;
 
 fn map(length: usize, protection: i32) -> io::Result<*mut u8> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -18,6 +20,8 @@ fn map(length: usize, protection: i32) -> io::Result<*mut u8> {
 
 /// Executable memory, filled from the front; the last part is a scratch area that is written over and over.
 pub struct CodeBuffer {
+    map: *mut u8,
+    mapped: usize,
     base: *mut u8,
     size: usize,
     used: usize,
@@ -30,8 +34,15 @@ impl CodeBuffer {
     /// # Errors
     /// What mmap says (a host that forbids writable executable memory refuses here).
     pub fn new(size: usize) -> io::Result<CodeBuffer> {
-        let base = map(size, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
-        Ok(CodeBuffer { base, size, used: 0, scratch: false })
+        let mapped = size + LARGE_PAGE;
+        let map = map(mapped, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
+        // SAFETY: inside the mapping just made.
+        let base = unsafe {
+            let base = map.add(map.align_offset(LARGE_PAGE));
+            libc::madvise(base.cast(), size, libc::MADV_HUGEPAGE);
+            base
+        };
+        Ok(CodeBuffer { map, mapped, base, size, used: 0, scratch: false })
     }
 
     /// Address where the next block will be placed: at the end of what is used, or in the scratch area.
@@ -94,7 +105,7 @@ impl CodeBuffer {
 impl Drop for CodeBuffer {
     fn drop(&mut self) {
         // SAFETY: ours, unused from here on.
-        unsafe { libc::munmap(self.base.cast(), self.size) };
+        unsafe { libc::munmap(self.map.cast(), self.mapped) };
     }
 }
 

@@ -17,6 +17,8 @@ const PADDING: usize = 24;
 /// Distance from the host's RSP to the frame.
 pub const ANCHOR: i32 = 4;
 const STACK: usize = 1 << 20;
+/// Size of the host's large pages: the tables are looked into all the time.
+const LARGE_PAGE: usize = 2 << 20;
 
 /// One direct-mapped table.
 pub type Table = [u64; SLOTS + PADDING];
@@ -148,7 +150,8 @@ impl FrameMapping {
     /// # Errors
     /// What mmap says.
     pub fn new() -> io::Result<FrameMapping> {
-        let length = (STACK + size_of::<Frame>() + 64).next_multiple_of(4096);
+        let used = (size_of::<Frame>() + 64).next_multiple_of(LARGE_PAGE);
+        let length = LARGE_PAGE + used + LARGE_PAGE;
         // SAFETY: a fresh anonymous mapping; nothing else knows the address.
         let base = unsafe {
             libc::mmap(
@@ -164,10 +167,14 @@ impl FrameMapping {
             return Err(io::Error::last_os_error());
         }
         let base = base.cast::<u8>();
-        // SAFETY: both lie inside the mapping; its first page becomes the stack's guard.
+        // SAFETY: all lies inside the mapping: large pages with the frame, below them the stack, whose last page is its
+        // guard.
         let frame = unsafe {
-            libc::mprotect(base.cast(), 4096, libc::PROT_NONE);
-            base.add(STACK + 16).cast::<Frame>()
+            let tables = base.add(STACK + 4096);
+            let tables = tables.add(tables.align_offset(LARGE_PAGE));
+            libc::madvise(tables.cast(), used, libc::MADV_HUGEPAGE);
+            libc::mprotect(tables.sub(STACK + 4096).cast(), 4096, libc::PROT_NONE);
+            tables.add(16).cast::<Frame>()
         };
         debug_assert_eq!(frame as usize % 64, 16);
         let mapping = FrameMapping { base, length, frame };
