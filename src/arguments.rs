@@ -89,6 +89,9 @@ pub struct RunArguments {
     /// Leave standard input and output alone; the console is reached by --console-listen.
     #[arg(long)]
     pub no_stdio: bool,
+    /// What makes the CPU fast.
+    #[command(flatten)]
+    pub without: crate::without::WithoutArguments,
     /// Remove what earlier guests left at the arbiter. Only when none of them runs any more!
     #[arg(long, requires = "arbiter")]
     pub forget_claims: bool,
@@ -242,6 +245,9 @@ pub struct ReplayArguments {
     /// Save the machine at this count and go on with a new one loaded from that; nothing may change.
     #[arg(long, value_name = "COUNT")]
     pub checkpoint_at: Option<u64>,
+    /// What makes the CPU fast.
+    #[command(flatten)]
+    pub without: crate::without::WithoutArguments,
     /// Print every digest as it is verified, one a line: `digest COUNT HEX`, on standard error.
     #[arg(long)]
     pub digests: bool,

@@ -26,6 +26,7 @@ mod side;
 mod standby;
 mod stdio;
 mod units;
+mod without;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 use crate::bus::{Bus, Icount};
 use crate::engine::Engine;
+use crate::engine::options::Optimisations;
 use crate::memory::Memory;
 use crate::save;
 use crate::state::{State, rflags};
@@ -34,6 +35,11 @@ impl Cpu {
     /// The host lacks BMI2, or refuses memory.
     pub fn new(memory: Memory) -> io::Result<Cpu> {
         Ok(Cpu { engine: Engine::new(memory)? })
+    }
+
+    /// Leaves out what makes it fast, to find out which part a fault lies in; nothing a guest could notice.
+    pub fn set_optimisations(&mut self, optimisations: Optimisations) {
+        self.engine.set_optimisations(optimisations);
     }
 
     /// Instructions completed so far.

@@ -143,6 +143,8 @@ pub struct Blocks {
     keys: Map<(u64, u64), u32>,
     /// What of a page is covered.
     pages: Map<usize, Vec<Extent>>,
+    /// Stores beside code count as stores to code.
+    pub whole_pages: bool,
 }
 
 fn key(rip: u64, physical: u64, mode: Mode) -> (u64, u64) {
@@ -188,7 +190,8 @@ impl Blocks {
         let first = (start % PAGE) as u16;
         self.pages.entry(page).or_default().push(Extent { block: number, first, end: first + length as u16 });
         tlb.track(memory, page, CODE);
-        memory.set_code(page, memory.code(page) | pieces(start, length));
+        let covered = if self.whole_pages { u64::MAX } else { pieces(start, length) };
+        memory.set_code(page, memory.code(page) | covered);
     }
 
     /// Drops the blocks that cover any of `length` bytes at guest-physical `address`.
@@ -215,7 +218,8 @@ impl Blocks {
         let all = &self.all;
         extents.retain(|extent| !hit(extent) && all[extent.block as usize].valid);
         let rest = extents.iter().map(|extent| pieces(extent.first.into(), (extent.end - extent.first).into()));
-        memory.set_code(page, rest.fold(0, |all, one| all | one));
+        let rest = rest.fold(0, |all, one| all | one);
+        memory.set_code(page, if self.whole_pages && rest != 0 { u64::MAX } else { rest });
         if extents.is_empty() {
             self.pages.remove(&page);
         }
@@ -243,7 +247,7 @@ impl Blocks {
         for &page in self.pages.keys() {
             memory.set_code(page, 0);
         }
-        *self = Blocks::default();
+        *self = Blocks { whole_pages: self.whole_pages, ..Blocks::default() };
     }
 
     /// The block whose host code contains an address (blocks are placed in ascending order).

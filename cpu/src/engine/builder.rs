@@ -37,8 +37,10 @@ pub struct Builder<'a> {
     pub mode: Mode,
     /// Every exit goes back to the dispatcher.
     pub alone: bool,
-    /// Whether exits may be linked or use the jump cache.
+    /// Whether exits may be linked.
     pub chain: bool,
+    /// Whether exits use the jump cache.
+    pub cached: bool,
     /// Offset in the code segment of the block.
     pub rip: u64,
     /// The instruction being translated.
@@ -254,7 +256,7 @@ impl Builder<'_> {
             self.service_number(super::sites::LEAVE);
             return;
         }
-        if self.chain {
+        if self.cached {
             self.look_up_jump();
         }
         self.service_number(super::sites::MISS);
@@ -262,7 +264,7 @@ impl Builder<'_> {
 
     /// As [`Builder::jump_to_r10`], for a target that the guest computed. `moved`: what has been added to RSP.
     pub fn branch_to_r10(&mut self, moved: i32) {
-        if self.chain {
+        if self.cached {
             self.look_up_jump();
         }
         let site = Site::Branch { block: self.block, index: self.index, moved };

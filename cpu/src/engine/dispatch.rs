@@ -4,6 +4,7 @@
 use super::blocks::{Block, Link, Mode};
 use super::buffer::LONGEST_STRETCH;
 use super::frame::{pack_flags, unpack_flags};
+use super::options::Optimisation;
 use super::{Engine, Exit, SCRATCH_BLOCK, signals, translate};
 use crate::bus::Bus;
 use crate::cpu::Stop;
@@ -72,6 +73,9 @@ impl Engine {
 
     /// Runs one block, or one instruction where something depends on its end.
     pub(super) fn step(&mut self, until: u64) {
+        if !self.optimisations.has(Optimisation::KeptBlocks) {
+            self.forget_derived();
+        }
         let state = self.state();
         let trap = state.rflags & rflags::TF != 0;
         if state.interrupt_shadow || trap {
@@ -161,9 +165,8 @@ impl Engine {
     /// The block at RIP, translated if need be.
     pub(super) fn locate(&mut self, mode: Mode) -> Result<u32, Exception> {
         let rip = self.state().rip;
-        if !mode.isolated()
-            && let Some(number) = self.tlb.jump_block(mode, rip)
-        {
+        let joins = !mode.isolated() && self.optimisations.has(Optimisation::JumpCache);
+        if joins && let Some(number) = self.tlb.jump_block(mode, rip) {
             return Ok(number);
         }
         let linear = self.linear_of(rip);
@@ -187,11 +190,12 @@ impl Engine {
                 number
             }
             None => {
-                let limit = if mode.isolated() { 1 } else { translate::LONGEST_BLOCK };
+                let alone = mode.isolated() || !self.optimisations.has(Optimisation::LongBlocks);
+                let limit = if alone { 1 } else { translate::LONGEST_BLOCK };
                 self.translate(rip, physical, mode, limit, false)?
             }
         };
-        if !mode.isolated() && mode.flat() {
+        if joins && mode.flat() {
             let block = self.blocks.get(number);
             let last = rip.wrapping_add(u64::from(block.length.max(1)) - 1);
             self.tlb.fill_jump(mode, rip, last, block.host, number);
@@ -207,13 +211,16 @@ impl Engine {
 
     /// Translates an instruction address, setting accessed bits.
     pub(super) fn fetch_address(&mut self, linear: u64, user: bool) -> Result<u64, Exception> {
-        if let Some(physical) = self.tlb.executable(user, linear) {
+        let cached = self.tlb.executable(user, linear);
+        if let Some(physical) = cached.filter(|_| self.optimisations.has(Optimisation::FetchCache)) {
             return Ok(physical);
         }
         // SAFETY: the state lives in the frame, apart from everything borrowed here.
         let state = unsafe { &(*self.mapping.get()).state };
         let found = paging::walk(&mut self.memory, state, linear, Access::fetch(user))?;
-        self.tlb.fill_executable(&mut self.memory, user, linear, &found);
+        if cached.is_none() {
+            self.tlb.fill_executable(&mut self.memory, user, linear, &found);
+        }
         Ok(found.physical)
     }
 
@@ -238,7 +245,7 @@ impl Engine {
     /// Enters a block with `left` instructions to run at most, and brings the count up to date.
     pub(super) fn enter(&mut self, number: u32, left: u64) {
         let block = self.block(number);
-        let (host, fpu) = (block.host, block.fpu);
+        let (host, fpu) = (block.host, block.fpu || !self.optimisations.has(Optimisation::LazyFpu));
         self.limit = self.count + left;
         let guard = self.guard.base();
         let frame = self.frame();

@@ -1,6 +1,7 @@
 //! Rust code on the guest between instructions, and what must be dropped because of what it changed.
 #![allow(unsafe_code)]
 
+use super::options::Optimisation;
 use super::tlb::Tlb;
 use super::{Engine, Exit};
 use crate::bus::{Bus, Icount};
@@ -39,7 +40,9 @@ impl Engine {
         let (state, bus) = unsafe { (&mut (*self.mapping.get()).state, &mut *self.bus.expect("during a run")) };
         let before = (state.cr0, state.cr3, state.cr4, state.efer, state.cpl);
         let segments_before = self.segment_mode;
-        let cached = Some(Cached::new(&mut self.tlb, state));
+        let looks =
+            [Optimisation::SystemLookup, Optimisation::InlineLookup].iter().all(|&one| self.optimisations.has(one));
+        let cached = looks.then(|| Cached::new(&mut self.tlb, state));
         let mut execution = Execution { state, memory: &mut self.memory, bus, now: Icount(now), device: false, cached };
         let result = action(&mut execution);
         self.device |= execution.device;
@@ -54,6 +57,8 @@ impl Engine {
         if (before.0 ^ after.0) & paging != 0 || before.2 != after.2 || before.3 != after.3 {
             self.tlb.flush(&mut self.memory);
             self.tlb.set_format(format);
+        } else if before.1 != after.1 && !self.optimisations.has(Optimisation::SharedSpaces) {
+            self.tlb.flush(&mut self.memory);
         } else if before.1 != after.1 {
             self.tlb.switch_space(&mut self.memory, before.1, after.1);
         }

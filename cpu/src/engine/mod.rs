@@ -15,6 +15,7 @@ mod follow_up;
 pub mod frame;
 pub mod hasher;
 mod legacy;
+pub mod options;
 mod quick_strings;
 pub mod relocate;
 pub mod service;
@@ -34,6 +35,7 @@ use blocks::{Block, Blocks};
 use buffer::{CodeBuffer, Guard};
 use frame::{Frame, FrameMapping};
 use iced_x86::Encoder;
+use options::{Optimisation, Optimisations};
 use signals::FaultPort;
 use sites::Site;
 use std::io;
@@ -93,6 +95,7 @@ pub struct Engine {
     /// How often all blocks have been forgotten.
     generation: u64,
     bounce: Bounce,
+    optimisations: Optimisations,
     /// The bits of the mode that segments decide.
     segment_mode: u8,
     /// The segments it was made of, and whether they were paragraphs.
@@ -144,6 +147,7 @@ impl Engine {
             exit: Exit::Lookup,
             generation: 0,
             bounce: Bounce::default(),
+            optimisations: Optimisations::all(),
             segment_mode: 0,
             seen_segments: Default::default(),
         });
@@ -176,6 +180,13 @@ impl Engine {
     /// Sets the count (loading a checkpoint, idle skips).
     pub fn set_count(&mut self, count: u64) {
         self.count = count;
+    }
+
+    /// Turns optimisations on and off. Not while translated code runs.
+    pub fn set_optimisations(&mut self, optimisations: Optimisations) {
+        self.optimisations = optimisations;
+        self.blocks.whole_pages = !optimisations.has(Optimisation::CodePieces);
+        self.forget_derived();
     }
 
     /// Forgets all blocks and cached walks. Not while translated code runs.

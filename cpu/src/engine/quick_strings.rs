@@ -8,6 +8,7 @@
 use super::Engine;
 use super::blocks::Mode;
 use super::frame::pack_flags;
+use super::options::Optimisation;
 use crate::memory::PAGE;
 use crate::paging::{self, Access};
 use crate::state::gpr::{RAX, RCX, RDI, RSI};
@@ -153,6 +154,9 @@ impl Engine {
     fn host_of(&mut self, user: bool, linear: u64, write: bool) -> Option<*mut u8> {
         if let Some(host) = self.tlb.host(user, linear, write) {
             return Some(host);
+        }
+        if !self.optimisations.has(Optimisation::InlineLookup) {
+            return None;
         }
         // SAFETY: the state lives in the frame, apart from the memory borrowed here.
         let state = unsafe { &(*self.mapping.get()).state };

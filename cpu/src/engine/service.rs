@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::frame::pack_flags;
+use super::options::Optimisation;
 use super::sites::{AccessSite, COMMIT, Site};
 use super::{Bounce, Engine, Exit};
 use crate::exception::Exception;
@@ -99,6 +100,9 @@ impl Engine {
 
     /// Goes on at RIP, between two blocks; `link` is a jump (and its stub) that may lead there directly from now on.
     fn go_on(&mut self, link: Option<(u64, u64)>) -> u32 {
+        if !self.optimisations.has(Optimisation::DirectDispatch) || !self.optimisations.has(Optimisation::KeptBlocks) {
+            return self.leave_with(Exit::Lookup);
+        }
         let generation = self.generation;
         match self.locate(self.mode()) {
             // What the walk touched must be followed up first.
@@ -117,7 +121,7 @@ impl Engine {
     }
 
     fn resume_at(&mut self, block: u32, host: u64) -> u32 {
-        let fpu = self.block(block).fpu;
+        let fpu = self.block(block).fpu || !self.optimisations.has(Optimisation::LazyFpu);
         let frame = self.frame();
         frame.resume = host;
         frame.fpu_wanted = u64::from(fpu);
@@ -218,7 +222,7 @@ impl Engine {
             }
         }
         let fills = ram && (!site.write || tracked == 0);
-        if fills && pieces.pieces == 1 {
+        if fills && pieces.pieces == 1 && self.optimisations.has(Optimisation::InlineLookup) {
             self.tlb.fill(&mut self.memory, user, linear, &found, site.write);
             // A walk that set bits in a page with code must be followed up before anything else runs.
             if !self.memory.has_touched() {
@@ -311,19 +315,23 @@ impl Engine {
         rip: u64,
         instruction: &Instruction,
         allowance: u64,
+        rest: u64,
         after: u64,
     ) -> Option<u32> {
         let mode = self.block(block).mode;
-        if !instruction.is_string_instruction() || mode.isolated() {
+        let wanted = self.optimisations.has(Optimisation::QuickStrings);
+        if !wanted || !instruction.is_string_instruction() || mode.isolated() {
             return None;
         }
         let done = self.quick_string(mode, instruction, allowance)?;
         let frame = self.frame();
         frame.budget -= done.count - 1;
-        if done.finished {
+        if done.finished && self.optimisations.has(Optimisation::StayInBlock) {
             return Some(self.resume_at(block, after));
         }
-        frame.state.rip = rip;
+        let frame = self.frame();
+        frame.budget += rest - 1;
+        frame.state.rip = if done.finished { instruction.next_ip() } else { rip };
         Some(self.leave_with(Exit::Lookup))
     }
 
@@ -332,17 +340,16 @@ impl Engine {
         let rip = self.block(block).rip_of(index as usize);
         let length = self.block(block).count();
         let allowance = self.frame().budget - self.guard.base() + length - u64::from(index);
-        let repeats = length - u64::from(index) == 1;
+        let rest = length - u64::from(index);
         let mut completed = 0;
-        let allowance = if repeats { allowance } else { 1 };
-        if let Some(resumed) = self.execute_quickly(block, rip, instruction, allowance, after) {
+        let allowance = if rest == 1 { allowance } else { 1 };
+        if let Some(resumed) = self.execute_quickly(block, rip, instruction, allowance, rest, after) {
             return resumed;
         }
         self.sync_flags();
         self.frame().state.rip = rip;
         let now = self.now(block, index);
         let (result, changed) = self.execution_at(now, |x| system::execute(x, instruction, allowance, &mut completed));
-        let rest = length - u64::from(index);
         let interrupt_waiting = self.interrupt_waiting;
         let frame = self.frame();
         frame.packed_flags = pack_flags(frame.state.rflags);
@@ -362,6 +369,7 @@ impl Engine {
             && !state.interrupt_shadow
             && !state.halted
             && state.rflags & rflags::TF == 0;
+        let stays = stays && self.optimisations.has(Optimisation::StayInBlock);
         if stays && !self.device && !self.memory.has_touched() {
             return self.resume_at(block, after);
         }

@@ -4,6 +4,7 @@ use super::Engine;
 use super::blocks::{Block, Mode};
 use super::builder::Builder;
 use super::frame::TableDisplacements;
+use super::options::Optimisation;
 use super::sites::Site;
 use super::transfer;
 use crate::exception::Exception;
@@ -177,6 +178,7 @@ impl Engine {
         let fpu =
             instructions.iter().any(|one| always_raises(one, mode).is_none() && uses_fpu(one) && !system::handles(one));
         let trampolines = self.trampolines;
+        let joins = !once && !mode.isolated() && mode.flat() && self.optimisations.has(Optimisation::KeptBlocks);
         let mut builder = Builder {
             base,
             out: Vec::with_capacity(2048),
@@ -185,7 +187,8 @@ impl Engine {
             block,
             mode,
             alone: once || mode.isolated(),
-            chain: !once && !mode.isolated() && mode.flat(),
+            chain: joins && self.optimisations.has(Optimisation::Chaining),
+            cached: joins && self.optimisations.has(Optimisation::JumpCache),
             rip,
             index: 0,
             marks: vec![(0, 0)],

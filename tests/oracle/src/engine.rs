@@ -6,7 +6,7 @@ use crate::guest::{self, FRAMES, SYSTEM, selector};
 use crate::layout::{CODE_FRAME, DATA_BYTES, PAGE};
 use crate::random::Random;
 use ftemu_cpu::state::{Segment, TableRegister, control, gpr, segment};
-use ftemu_cpu::{Bus, Cpu, Icount, Memory, State, Stop};
+use ftemu_cpu::{Bus, Cpu, Icount, Memory, Optimisations, State, Stop};
 
 /// More than any case needs that ends.
 const LIMIT: u64 = 200_000;
@@ -76,6 +76,11 @@ impl Engine {
         let mut memory = Memory::new(guest::MEMORY as u64)?;
         memory.store(0, &guest::memory());
         Ok(Engine { cpu: Cpu::new(memory)?, holds: usize::MAX, slicing: Slicing::Whole, privilege: Privilege::User })
+    }
+
+    /// Leaves optimisations out of the next runs.
+    pub fn set_optimisations(&mut self, optimisations: Optimisations) {
+        self.cpu.set_optimisations(optimisations);
     }
 
     /// Puts the case's bytes into the frames, which hold their initial data between runs.

@@ -1,0 +1,98 @@
+//! What makes the engine fast and could be left out: each can be turned off to find out which one a fault lies in.
+//!
+//! A guest never notices: registers, memory, counts and digests are bit for bit the same with any of them off. To add
+//! one, add a line to the table below and ask [`Optimisations::has`] where it matters; the tests take it from there.
+
+/// Names one bit of [`Optimisations`] a line, with the word for the command line and what it is.
+macro_rules! optimisations {
+    ($($variant:ident $name:literal $description:literal;)*) => {
+        /// One thing that could be left out.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Optimisation {
+            $(#[doc = $description] $variant,)*
+        }
+
+        impl Optimisation {
+            /// All of them.
+            pub const ALL: &[Optimisation] = &[$(Optimisation::$variant),*];
+
+            /// Its name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Optimisation::$variant => $name),* }
+            }
+
+            /// What it is, on one line.
+            pub fn description(self) -> &'static str {
+                match self { $(Optimisation::$variant => $description),* }
+            }
+        }
+    };
+}
+
+optimisations! {
+    KeptBlocks "kept-blocks" "translated blocks are kept; without it every block is translated each time it runs";
+    LongBlocks "long-blocks" "a block has many instructions; without it one";
+    Chaining "chaining" "jumps within a page lead from block to block once they have been taken";
+    JumpCache "jump-cache" "indirect jumps and those to other pages find their block in a table";
+    DirectDispatch "direct-dispatch" "a block that is not in the table is entered without going back to the dispatcher";
+    InlineLookup "inline-lookup" "loads and stores find their page in a table; without it each walks the page tables";
+    SystemLookup "system-lookup" "instructions executed in Rust use that table, too";
+    FetchCache "fetch-cache" "the pages of instructions are remembered";
+    SharedSpaces "shared-spaces" "a write to CR3 keeps what the new page tables share with the old ones";
+    CodePieces "code-pieces" "stores beside code in one page are told from stores to code, by pieces of 64 bytes";
+    QuickStrings "quick-strings" "string instructions work on whole spans of a page";
+    LazyFpu "lazy-fpu" "x87 and SSE registers are loaded where a block needs them; without it always";
+    StayInBlock "stay-in-block" "a block goes on behind an instruction that was executed in Rust";
+}
+
+/// Which of them are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Optimisations(u32);
+
+impl Default for Optimisations {
+    fn default() -> Optimisations {
+        Optimisations::all()
+    }
+}
+
+impl Optimisations {
+    /// All are on.
+    pub fn all() -> Optimisations {
+        Optimisations(u32::MAX)
+    }
+
+    /// None is on.
+    pub fn none() -> Optimisations {
+        Optimisations(0)
+    }
+
+    /// The others, without this one.
+    #[must_use]
+    pub fn without(self, one: Optimisation) -> Optimisations {
+        Optimisations(self.0 & !(1 << one as u32))
+    }
+
+    /// Whether one is on.
+    #[inline]
+    pub fn has(self, one: Optimisation) -> bool {
+        self.0 & 1 << one as u32 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_a_bit_and_a_name_of_its_own() {
+        assert!(Optimisation::ALL.len() <= 32);
+        for &one in Optimisation::ALL {
+            let others = Optimisations::all().without(one);
+            let off: Vec<_> = Optimisation::ALL.iter().filter(|&&other| !others.has(other)).collect();
+            assert_eq!(off, [&one]);
+            let same = Optimisation::ALL.iter().filter(|other| other.name() == one.name());
+            assert_eq!(same.count(), 1, "{}", one.name());
+        }
+    }
+}
