@@ -71,10 +71,11 @@ impl Execution<'_> {
     /// Reads `bytes.len()` bytes of linear memory with the privilege of `user`.
     ///
     /// # Errors
-    /// What the page walk says; nothing has been read from a device then.
+    /// What the page walk says, or #AC; nothing has been read from a device then.
     pub fn read_bytes(&mut self, linear: u64, bytes: &mut [u8], user: bool) -> Result<(), Exception> {
         let mut pieces = [(0, 0); 2];
         let count = self.pieces(linear, bytes.len(), Access::read(user), &mut pieces)?;
+        self.inspect(linear, bytes.len(), false, user)?;
         let mut rest = bytes;
         for &(physical, length) in &pieces[..count] {
             let (head, tail) = rest.split_at_mut(length);
@@ -87,10 +88,11 @@ impl Execution<'_> {
     /// Writes bytes of linear memory; both pages are checked before either changes.
     ///
     /// # Errors
-    /// What the page walk says.
+    /// What the page walk says, or #AC.
     pub fn write_bytes(&mut self, linear: u64, bytes: &[u8], user: bool) -> Result<(), Exception> {
         let mut pieces = [(0, 0); 2];
         let count = self.pieces(linear, bytes.len(), Access::write(user), &mut pieces)?;
+        self.inspect(linear, bytes.len(), true, user)?;
         let mut rest = bytes;
         for &(physical, length) in &pieces[..count] {
             let (head, tail) = rest.split_at(length);

@@ -40,6 +40,10 @@ pub fn save(state: &State, out: &mut Vec<u8>) {
         interrupt_shadow,
         halted,
         nmi_blocked,
+        debug_shadow,
+        debug_pending,
+        smm,
+        smbase,
     } = state;
     save_words(out, gpr);
     save_words(out, &[*rip, *rflags]);
@@ -52,7 +56,11 @@ pub fn save(state: &State, out: &mut Vec<u8>) {
     save_words(out, dr);
     let FxArea(image) = fx;
     out.extend_from_slice(image);
-    out.extend_from_slice(&[*cpl, u8::from(*interrupt_shadow), u8::from(*halted), u8::from(*nmi_blocked)]);
+    out.extend_from_slice(&debug_pending.to_le_bytes());
+    out.extend_from_slice(&smbase.to_le_bytes());
+    out.push(*cpl);
+    let flags = [interrupt_shadow, halted, nmi_blocked, debug_shadow, smm];
+    out.extend(flags.map(|flag| u8::from(*flag)));
 }
 
 fn save_words(out: &mut Vec<u8>, words: &[u64]) {
@@ -107,10 +115,14 @@ pub fn load(bytes: &mut &[u8]) -> Option<State> {
         mtrr_fixed: from.words()?,
         dr: from.words()?,
         fx: FxArea(from.bytes()?),
+        debug_pending: from.bytes().map(u16::from_le_bytes)?,
+        smbase: from.bytes().map(u32::from_le_bytes)?,
         cpl: from.byte().filter(|&cpl| cpl < 4)?,
         interrupt_shadow: from.flag()?,
         halted: from.flag()?,
         nmi_blocked: from.flag()?,
+        debug_shadow: from.flag()?,
+        smm: from.flag()?,
     };
     Some(state)
 }
@@ -175,12 +187,13 @@ mod tests {
         let mut bytes = Vec::new();
         save(&State::default(), &mut bytes);
         let mut word = seed | 1;
-        let end = bytes.len() - 4;
+        let end = bytes.len() - 6;
         for byte in &mut bytes[..end] {
             word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             *byte = (word >> 56) as u8;
         }
-        bytes[end..].copy_from_slice(&[(seed % 4) as u8, (seed >> 2) as u8 & 1, (seed >> 3) as u8 & 1, 1]);
+        let flag = |bit: u64| (seed >> bit) as u8 & 1;
+        bytes[end..].copy_from_slice(&[(seed % 4) as u8, flag(2), flag(3), 1, flag(4), flag(5)]);
         let state = load(&mut &bytes[..]).expect("a complete state");
         (bytes, state)
     }
@@ -205,7 +218,7 @@ mod tests {
         for length in [0, 1, bytes.len() / 2, bytes.len() - 1] {
             assert!(load(&mut &bytes[..length]).is_none(), "{length} bytes");
         }
-        for (from_end, value) in [(4, 4), (3, 2), (2, 255), (1, 2)] {
+        for (from_end, value) in [(6, 4), (5, 2), (4, 255), (1, 2)] {
             let mut wrong = bytes.clone();
             let at = wrong.len() - from_end;
             wrong[at] = value;

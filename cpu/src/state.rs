@@ -68,6 +68,7 @@ pub mod control {
     pub const CR0_CD: u64 = 1 << 30;
     pub const CR0_PG: u64 = 1 << 31;
     pub const CR4_TSD: u64 = 1 << 2;
+    pub const CR4_DE: u64 = 1 << 3;
     pub const CR4_PSE: u64 = 1 << 4;
     pub const CR4_PAE: u64 = 1 << 5;
     pub const CR4_MCE: u64 = 1 << 6;
@@ -213,6 +214,14 @@ pub struct State {
     pub halted: bool,
     /// An NMI is being handled: no other until IRET.
     pub nmi_blocked: bool,
+    /// The shadow, if there is one, is that of MOV SS or POP SS, which holds off #DB too.
+    pub debug_shadow: bool,
+    /// DR6 bits of debug traps that wait for the instruction to end, or for the shadow.
+    pub debug_pending: u16,
+    /// In system management mode.
+    pub smm: bool,
+    /// Where system management memory begins, less 8000h.
+    pub smbase: u32,
 }
 
 impl State {

@@ -10,7 +10,7 @@ use ftemu_cpu::Memory;
 use std::sync::Arc;
 
 /// Version of the saved form.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// A century of instructions; counts in a checkpoint are below, so that nothing overflows.
 const MAXIMUM_COUNT: u64 = 1 << 62;
 

@@ -154,6 +154,10 @@ fn registers(state: &State) -> Vec<(String, Vec<u8>)> {
         interrupt_shadow,
         halted,
         nmi_blocked,
+        debug_shadow,
+        debug_pending,
+        smm,
+        smbase,
     } = state;
     let named = [("RIP", rip), ("RFLAGS", rflags), ("CR0", cr0), ("CR2", cr2), ("CR3", cr3), ("CR4", cr4)];
     let specific = [
@@ -184,8 +188,16 @@ fn registers(state: &State) -> Vec<(String, Vec<u8>)> {
     fields.push(("x87 and MXCSR".into(), fx.0[..160].to_vec()));
     fields.extend((0..16).map(|index| (format!("XMM{index}"), fx.0[160 + 16 * index..][..16].to_vec())));
     fields.push(("FXSAVE's unused bytes".into(), fx.0[416..].to_vec()));
-    let flags = [("interrupt shadow", interrupt_shadow), ("halted", halted), ("NMI blocked", nmi_blocked)];
+    let flags = [
+        ("interrupt shadow", interrupt_shadow),
+        ("halted", halted),
+        ("NMI blocked", nmi_blocked),
+        ("debug shadow", debug_shadow),
+        ("SMM", smm),
+    ];
     fields.push(("CPL".into(), vec![*cpl]));
+    fields.push(("debug traps pending".into(), debug_pending.to_le_bytes().to_vec()));
+    fields.push(("SMBASE".into(), smbase.to_le_bytes().to_vec()));
     fields.extend(flags.map(|(name, flag)| (name.to_owned(), vec![u8::from(*flag)])));
     fields
 }

@@ -1,6 +1,6 @@
 //! MOV to and from CR0-CR4, CR8 and the debug registers; LMSW, SMSW, CLTS (APM vol. 2 §3.1, §13.1).
 
-use super::{Flow, operand};
+use super::{Flow, debug, operand};
 use crate::exception::Exception;
 use crate::execution::Execution;
 use crate::paging::PHYSICAL_BITS;
@@ -9,8 +9,7 @@ use iced_x86::{Code, Instruction, Mnemonic, Register};
 
 const CR0_DEFINED: u64 =
     CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
-/// DE, PCE besides those with names elsewhere: what the CPUID model offers.
-const CR4_DE: u64 = 1 << 3;
+/// PCE besides those with names elsewhere: what the CPUID model offers.
 const CR4_PCE: u64 = 1 << 8;
 const CR4_DEFINED: u64 =
     CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -19,7 +18,6 @@ const DR6_WRITABLE: u64 = 0xe00f;
 const DR6_ACCESS_DETECTED: u64 = 1 << 13;
 const DR7_FIXED: u64 = 0x400;
 const DR7_WRITABLE: u64 = 0xffff_2bff;
-const DR7_GENERAL_DETECT: u64 = 1 << 13;
 
 /// Executes one of them.
 pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exception> {
@@ -159,15 +157,14 @@ fn debug_index(x: &mut Execution, register: Register) -> Result<usize, Exception
         index if index < 8 => index,
         _ => return Err(Exception::invalid_opcode()),
     };
-    if x.state.dr[7] & DR7_GENERAL_DETECT != 0 {
+    if x.state.dr[7] & debug::GENERAL_DETECT != 0 {
         x.state.dr[6] |= DR6_ACCESS_DETECTED;
-        x.state.dr[7] &= !DR7_GENERAL_DETECT;
         return Err(Exception::debug());
     }
     Ok(index)
 }
 
-/// Breakpoints are kept, not executed: the model never matches an address.
+/// What can be written is kept; [`super::debug`] says what it does.
 fn write_debug(state: &mut State, index: usize, value: u64) -> Result<(), Exception> {
     if index >= 6 && value >> 32 != 0 {
         return Err(Exception::general_protection(0));

@@ -5,7 +5,7 @@
 //! the interrupted state intact for what follows: the other exception, #DF, or shutdown. A task gate is the exception:
 //! what goes wrong behind it goes wrong in the new task.
 //!
-//! RF exists only in pushed images: the model has no instruction breakpoints that it could suppress.
+//! RF is set only while instruction breakpoints are armed, which it suppresses; else it exists in pushed images alone.
 
 mod long;
 mod protected;
@@ -13,7 +13,7 @@ mod real;
 
 pub(super) use long::task_stack;
 
-use super::Shutdown;
+use super::{Shutdown, debug};
 use crate::exception::Exception;
 use crate::execution::Execution;
 
@@ -55,7 +55,12 @@ pub fn exception(x: &mut Execution, exception: Exception) -> Result<(), Shutdown
             resume: is_fault(current.vector),
         };
         match enter(x, &event) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                if current.vector == DEBUG {
+                    x.state.dr[7] &= !debug::GENERAL_DETECT;
+                }
+                return Ok(());
+            }
             Err(nested) => current = combine(x, current, nested)?,
         }
     }

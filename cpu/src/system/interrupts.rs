@@ -41,7 +41,7 @@ fn change_interrupt_flag(x: &mut Execution, on: bool) -> Result<Flow, Exception>
         return Err(Exception::general_protection(0));
     }
     if on {
-        x.state.interrupt_shadow = !x.flag(rflags::IF);
+        (x.state.interrupt_shadow, x.state.debug_shadow) = (!x.flag(rflags::IF), false);
         x.state.rflags |= rflags::IF;
     } else {
         x.state.rflags &= !rflags::IF;
@@ -65,6 +65,14 @@ fn interrupt_return(x: &mut Execution, size: usize, next: u64) -> Result<(), Exc
     Ok(())
 }
 
+/// Flags as IRET loads them: RF too, where the image has it.
+fn load_flags(x: &mut Execution, image: u64, size: usize) {
+    flags::load(x, image, size);
+    if size > 2 {
+        x.restore_resume_flag(image);
+    }
+}
+
 /// In real and virtual-8086 mode: IP, CS, FLAGS. IOPL can change in real mode, VM never.
 fn return_to_paragraph(x: &mut Execution, size: usize) -> Result<(), Exception> {
     let mut stack = Stack::current(x);
@@ -75,7 +83,7 @@ fn return_to_paragraph(x: &mut Execution, size: usize) -> Result<(), Exception> 
     if rip > u64::from(code.limit) {
         return Err(Exception::general_protection(0));
     }
-    flags::load(x, image, size);
+    load_flags(x, image, size);
     stack.commit(x);
     x.state.segments[segment::CS] = code;
     x.state.rip = rip;
@@ -109,7 +117,7 @@ fn protected_return(x: &mut Execution, size: usize) -> Result<(), Exception> {
         stack.commit(x);
     }
     let level = std::mem::replace(&mut x.state.cpl, cpl);
-    flags::load(x, image, size);
+    load_flags(x, image, size);
     x.state.cpl = level;
     Ok(())
 }
@@ -130,7 +138,7 @@ fn return_to_virtual_8086(
         return Err(Exception::general_protection(0));
     }
     selectors[segment::CS] = selector;
-    flags::load(x, image, 4);
+    load_flags(x, image, 4);
     x.state.rflags |= rflags::VM;
     x.state.segments = selectors.map(segments::virtual_8086);
     x.state.gpr[crate::state::gpr::RSP] = rsp;

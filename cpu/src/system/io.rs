@@ -1,6 +1,6 @@
 //! IN and OUT, and who may use which port: IOPL and the TSS's I/O permission bitmap (APM vol. 2 §12.2.4).
 
-use super::{Flow, flags, segments};
+use super::{Flow, debug, flags, segments};
 use crate::exception::Exception;
 use crate::execution::Execution;
 use crate::state::gpr::RAX;
@@ -46,12 +46,14 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
 /// Reads a port of the board.
 pub fn read(x: &mut Execution, port: u16, size: u8) -> u32 {
     x.device = true;
+    x.state.debug_pending |= debug::port_hits(x.state, port, size);
     x.bus.port_read(x.memory, x.now, port, size)
 }
 
 /// Writes a port of the board; bits above `size` bytes are cleared first.
 pub fn write(x: &mut Execution, port: u16, size: u8, value: u32) {
     x.device = true;
+    x.state.debug_pending |= debug::port_hits(x.state, port, size);
     let value = if size == 4 { value } else { value & ((1 << (8 * size)) - 1) };
     x.bus.port_write(x.memory, x.now, port, size, value);
 }

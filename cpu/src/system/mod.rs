@@ -8,6 +8,7 @@ mod branches;
 mod call_gate;
 mod control_registers;
 pub mod cpuid;
+pub mod debug;
 mod decimal;
 pub mod deliver;
 mod far;
@@ -101,13 +102,16 @@ pub fn execute(
     let family = family(instruction).or(near).ok_or(Exception::invalid_opcode())?;
     // The shadow covers this instruction; a new one may begin with it.
     let shadow = std::mem::take(&mut x.state.interrupt_shadow);
+    let pending = x.state.debug_pending;
     let result = if family == Family::String {
         strings::execute(x, instruction, allowance, completed)
     } else {
         execute_single(x, instruction, family)
     };
-    if result.is_err() && *completed == 0 {
-        x.state.interrupt_shadow = shadow;
+    if result.is_err() {
+        // What did not complete traps nothing.
+        x.state.debug_pending = pending;
+        x.state.interrupt_shadow |= shadow && *completed == 0;
     }
     result
 }

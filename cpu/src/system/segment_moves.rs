@@ -64,7 +64,7 @@ fn selector(x: &Execution, register: Register) -> Result<u16, Exception> {
     Ok(x.state.segments[index(register)?].selector)
 }
 
-/// A load of SS holds interrupts off for one instruction; CS cannot be loaded.
+/// A load of SS holds interrupts and debug traps off for one instruction; CS cannot be loaded.
 fn load(x: &mut Execution, register: Register, selector: u16) -> Result<(), Exception> {
     let index = index(register)?;
     if index == segment::CS {
@@ -72,7 +72,7 @@ fn load(x: &mut Execution, register: Register, selector: u16) -> Result<(), Exce
     }
     segments::load(x, index, selector)?;
     if index == segment::SS {
-        x.state.interrupt_shadow = true;
+        (x.state.interrupt_shadow, x.state.debug_shadow) = (true, true);
     }
     Ok(())
 }

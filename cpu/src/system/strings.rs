@@ -13,7 +13,7 @@ mod spans;
 pub(crate) use elements::subtraction_flags;
 
 use super::operand::{next, set_masked};
-use super::{Executed, Flow};
+use super::{Executed, Flow, debug};
 use crate::bus::Icount;
 use crate::exception::Exception;
 use crate::execution::{Execution, linear_address};
@@ -72,6 +72,8 @@ struct Operation {
     /// REPNE: comparisons end at equality, not at a difference.
     until_equal: bool,
     backward: bool,
+    /// Breakpoints or alignment are to be checked: an element at a time, each access by itself.
+    careful: bool,
     /// Page numbers that a span must not store to.
     fragile: Fragile,
 }
@@ -133,6 +135,7 @@ impl Operation {
             repeated: instruction.has_rep_prefix() || instruction.has_repne_prefix(),
             until_equal: instruction.has_repne_prefix(),
             backward: x.flag(rflags::DF),
+            careful: debug::is_armed(x.state) || debug::checks_alignment(x.state),
             fragile: Fragile::default(),
         })
     }

@@ -94,6 +94,7 @@ pub fn switch(x: &mut Execution, selector: u16, found: &Descriptor, cause: Cause
     x.state.cr0 |= control::CR0_TS;
     x.state.dr[7] &= !LOCAL_BREAKPOINTS;
     install(x, &image, cause);
+    x.restore_resume_flag(image.flags);
     enter(x, &image)?;
     if let Cause::Event { error: Some(error), .. } = cause {
         let mut stack = Stack::current(x);

@@ -35,8 +35,9 @@ impl Operation {
         bytes / self.size as u64
     }
 
+    /// Whether an element must be accessed on its own: above all where it crosses a page.
     fn crosses(&self, linear: u64) -> bool {
-        linear % PAGE + self.size as u64 > PAGE
+        self.careful || linear % PAGE + self.size as u64 > PAGE
     }
 
     fn walk_source(&self, x: &mut Execution, linear: u64) -> Result<Translation, Exception> {
@@ -116,7 +117,7 @@ impl Operation {
     fn load_span(&self, x: &mut Execution, limit: u64) -> Result<Span, Exception> {
         let from = self.source(x)?;
         let (value, span) = if self.crosses(from) {
-            (x.read(from, self.size)?, Span { pause: x.device, ..Span::of(1) })
+            (x.read(from, self.size)?, Span { pause: x.device || self.careful, ..Span::of(1) })
         } else {
             let source = self.walk_source(x, from)?;
             let pause = !is_ram(x, &source);
