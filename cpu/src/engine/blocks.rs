@@ -7,25 +7,27 @@ use crate::memory::{CODE, Memory, PAGE, pieces};
 
 /// What else a block's translation depends on besides its bytes and address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Mode(pub u8);
+pub struct Mode(pub u16);
 
 impl Mode {
     /// CPL 3.
-    pub const USER: u8 = 1;
+    pub const USER: u16 = 1;
     /// CR0.TS or CR0.EM: x87 and SSE instructions raise #NM.
-    pub const FPU_TRAP: u8 = 2;
+    pub const FPU_TRAP: u16 = 2;
     /// CR4.OSFXSR clear: SSE instructions raise #UD.
-    pub const SSE_OFF: u8 = 4;
+    pub const SSE_OFF: u16 = 4;
     /// A single instruction that may touch devices and tracked pages, and then comes back.
-    pub const ISOLATED: u8 = 8;
+    pub const ISOLATED: u16 = 8;
     /// 32-bit code, outside 64-bit mode.
-    pub const CODE_32: u8 = 16;
+    pub const CODE_32: u16 = 16;
     /// 16-bit code.
-    pub const CODE_16: u8 = 32;
+    pub const CODE_16: u16 = 32;
     /// The stack segment is a 16-bit one.
-    pub const STACK_16: u8 = 64;
+    pub const STACK_16: u16 = 64;
     /// Outside 64-bit mode: CS, DS, ES and SS begin at 0, have no limit and allow what they usually do.
-    pub const FLAT: u8 = 128;
+    pub const FLAT: u16 = 128;
+    /// Every access to the stack is looked up on its own; see [`super::stack`].
+    pub const GENERAL: u16 = 256;
 
     /// Runs at CPL 3.
     pub fn user(self) -> bool {
@@ -120,6 +122,12 @@ impl Block {
         self.rip.wrapping_add(u64::from(self.offsets[index]))
     }
 
+    /// Host address of an instruction.
+    pub fn host_of(&self, index: usize) -> u64 {
+        // The first mark is the block's entry.
+        self.host + u64::from(self.marks[index + 1].0)
+    }
+
     /// The instruction that a host address inside the block belongs to.
     pub fn index_at(&self, host: u64) -> usize {
         let offset = (host - self.host) as u32;
@@ -148,7 +156,7 @@ pub struct Blocks {
 }
 
 fn key(rip: u64, physical: u64, mode: Mode) -> (u64, u64) {
-    (rip, physical << 8 | u64::from(mode.0))
+    (rip, physical << 16 | u64::from(mode.0))
 }
 
 impl Blocks {

@@ -76,6 +76,14 @@ impl CodeBuffer {
         unsafe { ptr::write_unaligned(site as *mut i32, displacement) };
     }
 
+    /// The bytes from a host address on, to be looked at.
+    #[cfg(test)]
+    pub fn bytes(&self, host: u64, length: usize) -> Vec<u8> {
+        assert!(self.contains(host) && self.contains(host + length as u64 - 1));
+        // SAFETY: the range was just checked; the mapping is readable.
+        unsafe { std::slice::from_raw_parts(host as *const u8, length) }.to_vec()
+    }
+
     /// Whether a host address lies in the buffer.
     pub fn contains(&self, host: u64) -> bool {
         host.wrapping_sub(self.base as u64) < self.size as u64

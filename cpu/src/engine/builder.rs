@@ -4,6 +4,7 @@ use super::blocks::Mode;
 use super::cold::Cold;
 use super::frame::{TableDisplacements, displacement, register_displacement};
 use super::sites::{AccessSite, Site};
+use super::stack::Plan;
 use super::trampolines::{HOMES, Trampolines};
 use iced_x86::{Encoder, Instruction};
 
@@ -19,6 +20,22 @@ pub mod host {
     pub const R13: u8 = 13;
     /// Guest RSP.
     pub const R15: u8 = 15;
+}
+
+/// Where a memory operand's bytes are: the sum of two host registers and a constant.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Host register.
+    pub base: u8,
+    /// Host register.
+    pub index: Option<u8>,
+    /// Constant.
+    pub displacement: i32,
+}
+
+impl Place {
+    /// Where [`Builder::access`] finds them.
+    pub const FOUND: Place = Place { base: host::R10, index: Some(host::R13), displacement: 0 };
 }
 
 /// A block under construction. It will lie at `base`.
@@ -49,6 +66,8 @@ pub struct Builder<'a> {
     pub marks: Vec<(u32, u8)>,
     /// Out of line parts.
     pub cold: Vec<Cold>,
+    /// What is known of the instruction's accesses to the stack.
+    pub plan: Plan,
     /// Displacements of the mode's tables.
     pub tables: TableDisplacements,
     /// The host routines.
@@ -277,7 +296,7 @@ impl Builder<'_> {
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tag]
         self.bytes(&self.tables.jump_tag.to_le_bytes());
         self.bytes(&[0x4a, 0x8d, 0x8c, 0x11]); // lea rcx, [rcx+r10+mode]
-        self.bytes(&u32::from(self.mode.0).to_le_bytes());
+        self.bytes(&u32::from(self.mode.0 & !Mode::GENERAL).to_le_bytes());
         let jump = self.unless_zero();
         self.bytes(&[0x42, 0xff, 0xa4, 0xec]); // jmp [rsp+r13*8+entry]
         self.bytes(&self.tables.jump_entry.to_le_bytes());

@@ -4,6 +4,7 @@
 use super::builder::{Builder, host};
 use super::frame::displacement;
 use super::sites::{AccessSite, Site};
+use super::stack::Check;
 use crate::exception::Exception;
 
 /// Code that is reached rarely, placed after the block's last instruction.
@@ -43,6 +44,17 @@ pub enum Cold {
         index: u8,
         /// What it raises.
         exception: Exception,
+    },
+    /// The stack is in another page than remembered.
+    StackPage {
+        /// Instruction of the block.
+        index: u8,
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Where the block goes on.
+        back: usize,
+        /// What is to be found there.
+        check: Check,
     },
     /// x87/SSE registers are in memory at block entry.
     LoadFpu {
@@ -85,6 +97,7 @@ impl Builder<'_> {
                     let block = self.block;
                     self.service(Site::Raise { block, index, exception });
                 }
+                Cold::StackPage { index, jump, back, check } => self.cold_stack_page(index, jump, back, check),
                 Cold::LoadFpu { jump, back } => {
                     self.aim_here(jump);
                     self.constant(host::RCX, self.base + back as u64);

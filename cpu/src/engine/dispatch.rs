@@ -11,7 +11,7 @@ use crate::cpu::Stop;
 use crate::exception::Exception;
 use crate::paging::{self, Access};
 use crate::state::{control, rflags, segment};
-use crate::system;
+use crate::system::{self, debug::SINGLE_STEP};
 
 impl Engine {
     pub(super) fn mode(&self) -> Mode {
@@ -36,8 +36,11 @@ impl Engine {
         self.bus = Some(bus);
         self.interrupt_waiting = interrupt_waiting;
         self.exit = Exit::Lookup;
+        let mode = self.state().smm;
+        self.memory.set_management_mode(mode);
         self.refresh_segments();
         self.require_format();
+        self.refresh_watch();
         signals::enter(&raw mut self.port);
         let stop = loop {
             if let Some(stop) = self.reason_to_stop(until) {
@@ -73,21 +76,33 @@ impl Engine {
 
     /// Runs one block, or one instruction where something depends on its end.
     pub(super) fn step(&mut self, until: u64) {
+        self.step_through(until);
+        self.raise_debug();
+    }
+
+    fn step_through(&mut self, until: u64) {
         if !self.optimisations.has(Optimisation::KeptBlocks) {
             self.forget_derived();
         }
         let state = self.state();
         let trap = state.rflags & rflags::TF != 0;
-        if state.interrupt_shadow || trap {
+        let watches = self.watches_instruction();
+        if state.interrupt_shadow || trap || watches {
+            if watches {
+                let hits = self.instruction_hits();
+                if hits != 0 {
+                    self.state_mut().dr[6] |= u64::from(hits);
+                    return self.raise(Exception::debug());
+                }
+            }
             self.state_mut().interrupt_shadow = false;
             let before = self.count;
             let next = self.run_isolated();
             // An interrupt or a system call that cleared TF enters its handler untrapped; POPF does not.
-            let state = self.state();
+            let state = self.state_mut();
             let kept = state.rflags & rflags::TF != 0 || next == Some(state.rip);
             if trap && kept && self.count > before {
-                self.state_mut().dr[6] |= 1 << 14;
-                self.raise(Exception::debug());
+                self.state_mut().debug_pending |= SINGLE_STEP;
             }
             return;
         }
@@ -118,6 +133,7 @@ impl Engine {
 
     /// Runs the instruction at RIP alone; it may touch devices and tracked pages. Gives the address behind it.
     pub(super) fn run_isolated(&mut self) -> Option<u64> {
+        self.tally.isolated += 1;
         let mode = Mode(self.mode().0 | Mode::ISOLATED);
         let number = match self.locate(mode) {
             Ok(number) => number,
@@ -129,8 +145,11 @@ impl Engine {
         let block = self.block(number);
         let next = block.rip.wrapping_add(u64::from(block.length));
         self.exit = Exit::Lookup;
+        let pending = self.state().debug_pending;
         self.enter(number, 1);
         if let Exit::Raised(exception) = self.exit {
+            // What did not complete traps nothing.
+            self.state_mut().debug_pending = pending;
             self.raise(exception);
         }
         self.exit = Exit::Lookup;
@@ -164,9 +183,11 @@ impl Engine {
 
     /// The block at RIP, translated if need be.
     pub(super) fn locate(&mut self, mode: Mode) -> Result<u32, Exception> {
+        self.tally.lookups += 1;
         let rip = self.state().rip;
         let joins = !mode.isolated() && self.optimisations.has(Optimisation::JumpCache);
         if joins && let Some(number) = self.tlb.jump_block(mode, rip) {
+            self.tally.jump_hits += 1;
             return Ok(number);
         }
         let linear = self.linear_of(rip);
@@ -217,7 +238,12 @@ impl Engine {
         }
         // SAFETY: the state lives in the frame, apart from everything borrowed here.
         let state = unsafe { &(*self.mapping.get()).state };
+        self.tally.walks += 1;
         let found = paging::walk(&mut self.memory, state, linear, Access::fetch(user))?;
+        // Blocks outlive the mapping of system management RAM.
+        if self.memory.page_of(found.physical).is_none() {
+            return Err(Exception::general_protection(0));
+        }
         if cached.is_none() {
             self.tlb.fill_executable(&mut self.memory, user, linear, &found);
         }
@@ -230,6 +256,7 @@ impl Engine {
         if block.second_page.is_none() {
             let host = block.host;
             block.links.push(Link { site: jump, stub });
+            self.tally.chains += 1;
             self.buffer.patch(jump, host);
         }
     }

@@ -15,6 +15,7 @@ use crate::system;
 impl Engine {
     /// Delivers an exception of the instruction at RIP.
     pub(super) fn raise(&mut self, exception: Exception) {
+        self.tally.raised += 1;
         self.exit = Exit::Lookup;
         self.shutdown |= self.execution(|x| system::deliver::exception(x, exception)).is_err();
     }
@@ -25,8 +26,18 @@ impl Engine {
         let bus: *mut dyn Bus = unsafe { std::mem::transmute::<&mut dyn Bus, *mut (dyn Bus + 'static)>(bus) };
         self.bus = Some(bus);
         let delivered = self.execution(|x| system::deliver::interrupt(x, vector)).is_ok();
+        self.raise_debug();
         self.bus = None;
         delivered
+    }
+
+    /// Enters system management mode.
+    pub fn management_interrupt(&mut self, bus: &mut dyn Bus) {
+        // SAFETY: as in `run`.
+        let bus: *mut dyn Bus = unsafe { std::mem::transmute::<&mut dyn Bus, *mut (dyn Bus + 'static)>(bus) };
+        self.bus = Some(bus);
+        self.execution(|x| system::management::enter(x));
+        self.bus = None;
     }
 
     /// Runs Rust code on the guest between instructions, and follows up on what it changed.
@@ -47,10 +58,11 @@ impl Engine {
         let result = action(&mut execution);
         self.device |= execution.device;
         self.refresh_segments();
+        let watch_changed = self.refresh_watch();
         let state = self.state();
         let after = (state.cr0, state.cr3, state.cr4, state.efer, state.cpl);
         if before == after {
-            return (result, segments_before != self.segment_mode);
+            return (result, watch_changed || segments_before != self.segment_mode);
         }
         let format = Format::of(state);
         let paging = control::CR0_PG | control::CR0_WP;
@@ -70,6 +82,9 @@ impl Engine {
         while self.memory.has_touched() {
             if self.memory.take_moved() {
                 self.forget_derived();
+            }
+            if self.memory.take_remapped() {
+                self.tlb.flush(&mut self.memory);
             }
             for touched in self.memory.take_touched() {
                 if touched.table {

@@ -6,6 +6,7 @@
 //! a one-byte displacement.
 #![allow(unsafe_code)]
 
+use super::stack::Pointer;
 use crate::state::State;
 use std::mem::{offset_of, size_of};
 use std::{io, ptr};
@@ -43,6 +44,23 @@ pub struct JumpTables {
     pub entry: Table,
 }
 
+/// The page that a pointer into the stack was last found in; see [`super::stack`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StackPage {
+    /// Negated linear address, or [`StackPage::EMPTY`]'s.
+    pub tag: u64,
+    /// Host minus linear address, or [`StackPage::EMPTY`]'s.
+    pub addend: u64,
+    /// Where the data TLB has it.
+    pub slot: u64,
+}
+
+impl StackPage {
+    /// No canonical address matches the tag, and no canonical address plus the addend is one.
+    pub const EMPTY: StackPage = StackPage { tag: 1 << 63, addend: 1 << 62, slot: u64::MAX };
+}
+
 /// See the module.
 #[repr(C)]
 pub struct Frame {
@@ -78,6 +96,8 @@ pub struct Frame {
     pub load_limit: [i64; 6],
     /// As `load_limit`, for stores.
     pub store_limit: [i64; 6],
+    /// Pages of the stack: supervisor, user; by [`Pointer`].
+    pub stack: [[StackPage; 2]; 2],
     /// MXCSR for Rust.
     pub host_mxcsr: u64,
     /// Where an access that cannot be made in place happens; the engine picks 64 aligned bytes plus offset in it.
@@ -120,6 +140,7 @@ pub struct TableDisplacements {
     pub jump_tag: i32,
     /// `JumpTables::entry`.
     pub jump_entry: i32,
+    stack: i32,
 }
 
 impl TableDisplacements {
@@ -133,7 +154,13 @@ impl TableDisplacements {
             addend: data + offset_of!(DataTables, addend) as i32,
             jump_tag: jumps + offset_of!(JumpTables, tag) as i32,
             jump_entry: jumps + offset_of!(JumpTables, entry) as i32,
+            stack: displacement!(stack) + (size_of::<[StackPage; 2]>() * usize::from(user)) as i32,
         }
+    }
+
+    /// Of a pointer's [`StackPage`], the field at an offset.
+    pub fn page(&self, pointer: Pointer, field: usize) -> i32 {
+        self.stack + (size_of::<StackPage>() * pointer as usize + field) as i32
     }
 }
 
@@ -183,6 +210,7 @@ impl FrameMapping {
             ptr::write(&raw mut (*frame).state, State::default());
             (*frame).fpu_in_memory = 1;
             (*frame).host_mxcsr = 0x1f80;
+            (*frame).stack = [[StackPage::EMPTY; 2]; 2];
         }
         Ok(mapping)
     }

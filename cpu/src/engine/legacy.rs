@@ -36,7 +36,7 @@ fn limits(state: &State, number: usize) -> (i64, i64) {
 }
 
 /// The bits of [`Mode`] that segments decide, outside 64-bit mode.
-fn bits(state: &State) -> u8 {
+fn bits(state: &State) -> u16 {
     let code = &state.segments[segment::CS];
     let unlimited = |number: usize| {
         let everything = i64::from(u32::MAX);

@@ -13,6 +13,8 @@ mod cold;
 mod dispatch;
 mod follow_up;
 pub mod frame;
+#[cfg(test)]
+mod goldens;
 pub mod hasher;
 mod legacy;
 pub mod options;
@@ -21,10 +23,13 @@ pub mod relocate;
 pub mod service;
 pub mod signals;
 pub mod sites;
+pub mod stack;
+pub mod tally;
 pub mod tlb;
 pub mod trampolines;
 pub mod transfer;
 pub mod translate;
+mod watch;
 
 use crate::bus::Bus;
 use crate::exception::Exception;
@@ -39,6 +44,7 @@ use options::{Optimisation, Optimisations};
 use signals::FaultPort;
 use sites::Site;
 use std::io;
+use tally::Tally;
 use tlb::Tlb;
 use trampolines::Trampolines;
 
@@ -94,10 +100,11 @@ pub struct Engine {
     exit: Exit,
     /// How often all blocks have been forgotten.
     generation: u64,
+    tally: Tally,
     bounce: Bounce,
     optimisations: Optimisations,
     /// The bits of the mode that segments decide.
-    segment_mode: u8,
+    segment_mode: u16,
     /// The segments it was made of, and whether they were paragraphs.
     seen_segments: ([Segment; 6], bool),
 }
@@ -146,6 +153,7 @@ impl Engine {
             shutdown: false,
             exit: Exit::Lookup,
             generation: 0,
+            tally: Tally::default(),
             bounce: Bounce::default(),
             optimisations: Optimisations::all(),
             segment_mode: 0,

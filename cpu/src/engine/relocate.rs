@@ -3,7 +3,7 @@
 //! One path serves every instruction that the host executes as the guest would: integer, x87, MMX and SSE alike.
 //! Registers that live in the frame are brought into scratch registers around it.
 
-use super::builder::{Builder, host};
+use super::builder::{Builder, Place, host};
 use super::sites::AccessSite;
 use super::trampolines::{HOMES, host_register};
 use crate::state::gpr;
@@ -189,11 +189,14 @@ impl Builder<'_> {
 
     fn relocate_registers(&mut self, instruction: &Instruction, info: &InstructionInfo) {
         let mapping = map_registers(instruction, info, &[host::R10, host::R13, host::RCX]);
-        self.emit_mapped(instruction, &mapping, false);
+        self.emit_mapped(instruction, &mapping, None);
     }
 
     fn relocate_with_memory(&mut self, instruction: &Instruction, info: &InstructionInfo, operand: u32) {
         let mapping = map_registers(instruction, info, &[host::RCX, host::R13]);
+        if let Some(place) = self.checked_operand(instruction) {
+            return self.emit_mapped(instruction, &mapping, Some(place));
+        }
         let size = match instruction.code() {
             // AMD's processors load four bytes for it.
             Code::Movsxd_r16_rm16 => 4,
@@ -202,29 +205,24 @@ impl Builder<'_> {
         self.address(instruction);
         let mut site = self.access_site(instruction, size, info.op_access(operand));
         self.segment(instruction, &mut site);
-        self.access(site, |builder| builder.emit_mapped(instruction, &mapping, true));
+        self.access(site, |builder| builder.emit_mapped(instruction, &mapping, Some(Place::FOUND)));
     }
 
-    /// Emits the instruction with its substitutes loaded before and stored after. With memory, the operand is at
-    /// [R10+R13].
-    fn emit_mapped(&mut self, instruction: &Instruction, mapping: &Mapping, memory: bool) {
+    /// Emits the instruction with its substitutes loaded before and stored after, and its memory operand at `place`.
+    fn emit_mapped(&mut self, instruction: &Instruction, mapping: &Mapping, mut place: Option<Place>) {
         let takes_r13 = mapping.substitutes.iter().any(|substitute| substitute.scratch == host::R13);
-        let mut place = (host::R10, Some(host::R13));
         let mut borrowed = None;
-        if memory && mapping.high_byte {
+        if let Some(place) = place.as_mut().filter(|_| mapping.high_byte) {
             // No REX: the address goes to a register that needs none.
             if mapping.count_register {
                 self.store(BORROWED, displacement_of_temporary());
-                self.lea(BORROWED, Some(host::R10), Some((host::R13, 1)), 0, true);
-                place = (BORROWED, None);
+                self.address_of(BORROWED, place);
                 borrowed = Some(BORROWED);
             } else {
-                self.lea(host::RCX, Some(host::R10), Some((host::R13, 1)), 0, true);
-                place = (host::RCX, None);
+                self.address_of(host::RCX, place);
             }
-        } else if memory && takes_r13 {
-            self.lea(host::R10, Some(host::R10), Some((host::R13, 1)), 0, true);
-            place = (host::R10, None);
+        } else if let Some(place) = place.as_mut().filter(|_| takes_r13) {
+            self.address_of(host::R10, place);
         } else if mapping.substitutes.iter().any(|substitute| substitute.scratch == BORROWED) {
             self.store(BORROWED, displacement_of_temporary());
             borrowed = Some(BORROWED);
@@ -235,7 +233,7 @@ impl Builder<'_> {
         for substitute in &mapping.substitutes {
             self.load_guest(substitute.scratch, substitute.guest);
         }
-        let changed = rewrite(instruction, mapping, memory.then_some(place));
+        let changed = rewrite(instruction, mapping, place);
         self.instruction(&changed);
         for substitute in &mapping.substitutes {
             if substitute.written {
@@ -248,6 +246,14 @@ impl Builder<'_> {
         if let Some(register) = borrowed {
             self.load(register, displacement_of_temporary());
         }
+    }
+}
+
+impl Builder<'_> {
+    /// Puts the address of a place into a register, which is the place from then on.
+    fn address_of(&mut self, register: u8, place: &mut Place) {
+        self.lea(register, Some(place.base), place.index.map(|index| (index, 1)), place.displacement, true);
+        *place = Place { base: register, index: None, displacement: 0 };
     }
 }
 
@@ -304,7 +310,7 @@ fn map_registers(instruction: &Instruction, info: &InstructionInfo, scratch: &[u
 }
 
 /// The instruction with host registers, and its memory operand at `place`.
-fn rewrite(instruction: &Instruction, mapping: &Mapping, place: Option<(u8, Option<u8>)>) -> Instruction {
+fn rewrite(instruction: &Instruction, mapping: &Mapping, place: Option<Place>) -> Instruction {
     let mut changed = *instruction;
     changed.set_code(general_form(instruction.code()));
     changed.set_has_lock_prefix(false);
@@ -321,13 +327,13 @@ fn rewrite(instruction: &Instruction, mapping: &Mapping, place: Option<(u8, Opti
             rewrite_register(&mut changed, mapping, operand);
         }
     }
-    if let Some((base, index)) = place {
+    if let Some(Place { base, index, displacement }) = place {
         changed.set_segment_prefix(Register::None);
         changed.set_memory_base(Register::RAX + u32::from(base));
         changed.set_memory_index(index.map_or(Register::None, |index| Register::RAX + u32::from(index)));
         changed.set_memory_index_scale(1);
-        changed.set_memory_displ_size(0);
-        changed.set_memory_displacement64(0);
+        changed.set_memory_displ_size(u32::from(displacement != 0));
+        changed.set_memory_displacement64(i64::from(displacement) as u64);
     }
     changed
 }

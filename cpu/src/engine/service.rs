@@ -1,9 +1,11 @@
 //! What translated code asks of Rust: slow memory accesses, instructions executed in Rust, jumps not yet known, faults.
 #![allow(unsafe_code)]
 
+use super::blocks::{Link, Mode};
 use super::frame::pack_flags;
 use super::options::Optimisation;
 use super::sites::{AccessSite, COMMIT, Site};
+use super::translate::LARGEST_BLOCK;
 use super::{Bounce, Engine, Exit};
 use crate::exception::Exception;
 use crate::execution::linear_address;
@@ -15,8 +17,6 @@ use iced_x86::Instruction;
 
 const RESUME: u32 = 0;
 const RETURN: u32 = 1;
-/// ES in the low byte of the x87 status word.
-const EXCEPTION_SUMMARY: u8 = 1 << 7;
 
 /// Called by the service trampoline, on the frame's stack, with the guest saved in the frame.
 pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
@@ -59,6 +59,10 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
             let (target, link) = (*target, (*jump, *stub));
             engine.frame().state.rip = target;
             engine.go_on(Some(link))
+        }
+        Site::General { block, index, jump, stub } => {
+            let (block, index, link) = (*block, *index, (*jump, *stub));
+            engine.go_on_generally(block, index, link)
         }
         Site::Raise { block, index, exception } => {
             let (block, index, exception) = (*block, *index, *exception);
@@ -103,6 +107,9 @@ impl Engine {
         if !self.optimisations.has(Optimisation::DirectDispatch) || !self.optimisations.has(Optimisation::KeptBlocks) {
             return self.leave_with(Exit::Lookup);
         }
+        if self.watches_instruction() {
+            return self.leave_with(Exit::Lookup);
+        }
         let generation = self.generation;
         match self.locate(self.mode()) {
             // What the walk touched must be followed up first.
@@ -118,6 +125,29 @@ impl Engine {
             }
             Err(exception) => self.leave_with(Exit::Raised(exception)),
         }
+    }
+
+    /// Goes on before instruction `index` in the general translation of a block, where `link` leads from now on.
+    fn go_on_generally(&mut self, number: u32, index: u8, (jump, stub): (u64, u64)) -> u32 {
+        let block = self.block(number);
+        let (rip, physical, count) = (block.rip, block.physical, block.count());
+        let mode = Mode(block.mode.0 | Mode::GENERAL);
+        if !block.valid || self.memory.has_touched() || !self.buffer.has_room(LARGEST_BLOCK) {
+            return self.abort(number, index, Exit::Lookup);
+        }
+        let general = match self.blocks.find(rip, physical, mode) {
+            Some(known) => known,
+            None => match self.translate(rip, physical, mode, count as usize, false) {
+                Ok(made) => made,
+                Err(exception) => return self.abort(number, index, Exit::Raised(exception)),
+            },
+        };
+        let block = self.blocks.get_mut(general);
+        assert!(block.count() == count, "two translations of the same bytes");
+        let host = block.host_of(index.into());
+        block.links.push(Link { site: jump, stub });
+        self.buffer.patch(jump, host);
+        self.resume_at(general, host)
     }
 
     fn resume_at(&mut self, block: u32, host: u64) -> u32 {
@@ -152,6 +182,10 @@ impl Engine {
         let number = if self.buffer.is_scratch(host) { super::SCRATCH_BLOCK } else { self.blocks.at_host(host) };
         let block = self.block(number);
         let index = block.index_at(host) as u8;
+        if vector == 13 && !block.mode.isolated() && self.tlb.lost_stack(block.mode.user()) {
+            return self.abort(number, index, Exit::Isolate);
+        }
+        let block = self.block(number);
         let exception = match vector {
             0 => Exception::divide_error(),
             6 => Exception::invalid_opcode(),
@@ -192,7 +226,7 @@ impl Engine {
         let user = self.block(site.block).mode.user();
         let isolated = self.block(site.block).mode.isolated();
         if site.aligned && !linear.is_multiple_of(u64::from(site.size)) {
-            let pending = site.x87 && self.frame().state.fx.0[2] & EXCEPTION_SUMMARY != 0;
+            let pending = self.has_pending_x87(site);
             let exception = if pending { Exception::x87_floating_point() } else { Exception::general_protection(0) };
             return self.abort(site.block, site.index, Exit::Raised(exception));
         }
@@ -200,7 +234,7 @@ impl Engine {
         let (found, pieces) = match self.translate_access(linear, site.size as usize, access) {
             Ok(found) => found,
             Err(exception) => {
-                let pending = site.x87 && self.frame().state.fx.0[2] & EXCEPTION_SUMMARY != 0;
+                let pending = self.has_pending_x87(site);
                 let exception = match exception.vector {
                     _ if pending => Exception::x87_floating_point(),
                     13 if site.stack => Exception::stack(0),
@@ -208,6 +242,10 @@ impl Engine {
                 };
                 return self.abort(site.block, site.index, Exit::Raised(exception));
             }
+        };
+        let watched = match self.look_at(site, linear, user, isolated) {
+            Ok(watched) => watched,
+            Err(exit) => return self.abort(site.block, site.index, exit),
         };
         let mut tracked = 0;
         let mut code = false;
@@ -222,7 +260,7 @@ impl Engine {
             }
         }
         let fills = ram && (!site.write || tracked == 0);
-        if fills && pieces.pieces == 1 && self.optimisations.has(Optimisation::InlineLookup) {
+        if fills && !watched && pieces.pieces == 1 && self.optimisations.has(Optimisation::InlineLookup) {
             self.tlb.fill(&mut self.memory, user, linear, &found, site.write);
             // A walk that set bits in a page with code must be followed up before anything else runs.
             if !self.memory.has_touched() {
@@ -247,6 +285,7 @@ impl Engine {
         if self.segment_mode == 0 && !paging::is_canonical(linear.wrapping_add(size as u64 - 1)) {
             return Err(Exception::general_protection(0));
         }
+        self.tally.walks += 1;
         let found = paging::walk(&mut self.memory, state, linear, access)?;
         let first = size.min((PAGE - linear % PAGE) as usize);
         let mut bounce = Bounce { physical: [(found.physical, first), (0, 0)], pieces: 1, host: 0 };
@@ -329,6 +368,9 @@ impl Engine {
         if done.finished && self.optimisations.has(Optimisation::StayInBlock) {
             return Some(self.resume_at(block, after));
         }
+        if !done.finished {
+            self.note_repetition();
+        }
         let frame = self.frame();
         frame.budget += rest - 1;
         frame.state.rip = if done.finished { instruction.next_ip() } else { rip };
@@ -368,6 +410,7 @@ impl Engine {
             && !window
             && !state.interrupt_shadow
             && !state.halted
+            && state.debug_pending == 0
             && state.rflags & rflags::TF == 0;
         let stays = stays && self.optimisations.has(Optimisation::StayInBlock);
         if stays && !self.device && !self.memory.has_touched() {
@@ -376,6 +419,9 @@ impl Engine {
         let frame = self.frame();
         frame.budget = frame.budget + rest - executed.count;
         frame.state.halted |= executed.flow == Flow::Halt;
+        if executed.flow == Flow::Again {
+            self.note_repetition();
+        }
         self.leave_with(Exit::Lookup)
     }
 }

@@ -85,6 +85,17 @@ pub enum Site {
         /// Host address of the stub.
         stub: u64,
     },
+    /// An access to the stack that the page remembered does not serve: on in the general translation.
+    General {
+        /// Block.
+        block: u32,
+        /// Instruction of the block.
+        index: u8,
+        /// Host address of the jump's displacement.
+        jump: u64,
+        /// Host address of the stub.
+        stub: u64,
+    },
     /// An instruction that always raises.
     Raise {
         /// Block.

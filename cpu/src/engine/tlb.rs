@@ -9,8 +9,9 @@
 mod tables;
 
 use super::blocks::Mode;
-use super::frame::{Frame, SLOTS, Table};
+use super::frame::{Frame, SLOTS, StackPage, Table};
 use super::hasher::Map;
+use super::watch::Watch;
 use crate::memory::{CODE, DIRTY, Memory, PAGE, TABLE, WRITE_CACHED};
 use crate::paging::{Format, Translation};
 use crate::state::State;
@@ -37,6 +38,8 @@ pub struct Tlb {
     /// The blocks that the slots of the jump caches lead to.
     jump_blocks: [Box<[u32]>; 2],
     format: Format,
+    /// Accesses that must not find their page here.
+    pub watch: Watch,
     /// Set when an executable page was dropped.
     pub dropped_executable: bool,
 }
@@ -67,6 +70,7 @@ impl Tlb {
             executable: Default::default(),
             jump_blocks: [vec![0; SLOTS].into(), vec![0; SLOTS].into()],
             format: Format::of(&State::default()),
+            watch: Watch::default(),
             dropped_executable: false,
         };
         for user in 0..2 {
@@ -112,6 +116,23 @@ impl Tlb {
     fn clear_slot(&mut self, user: usize, slot: usize) {
         self.read_tags(user)[slot] = invalid_tag(slot);
         self.write_tags(user)[slot] = invalid_tag(slot);
+        self.forget_stack(user, slot);
+    }
+
+    /// What a slot holds changes: so does what was taken from it.
+    fn forget_stack(&mut self, user: usize, slot: usize) {
+        // SAFETY: as in `table`.
+        for page in unsafe { &mut (*self.frame).stack[user] } {
+            if page.slot == slot as u64 {
+                *page = StackPage::EMPTY;
+            }
+        }
+    }
+
+    /// Whether a page of the stack has been dropped and not been found again.
+    pub fn lost_stack(&self, user: bool) -> bool {
+        // SAFETY: as in `table`.
+        unsafe { &(*self.frame).stack[usize::from(user)] }.iter().any(|page| page.slot == StackPage::EMPTY.slot)
     }
 
     fn clear_jump(&mut self, user: usize, slot: usize) {
@@ -129,6 +150,9 @@ impl Tlb {
     /// Caches a data translation of a RAM page just walked for a load or a store.
     pub fn fill(&mut self, memory: &mut Memory, user: bool, linear: u64, found: &Translation, write: bool) {
         let Some(page) = memory.page_of(found.physical) else { return };
+        if self.watch.covers(user, linear) {
+            return;
+        }
         self.note_tables(memory, linear, found);
         let user = usize::from(user);
         let slot = slot_of(linear);
@@ -136,6 +160,7 @@ impl Tlb {
         let flags = memory.flags(page);
         let storable = flags & (CODE | TABLE) == 0 && memory.is_writable(page);
         let writable = found.writable_now && storable && (write || flags & DIRTY != 0);
+        self.forget_stack(user, slot);
         self.read_tags(user)[slot] = start.wrapping_neg();
         self.write_tags(user)[slot] = if writable { start.wrapping_neg() } else { invalid_tag(slot) };
         self.addends(user)[slot] = (memory.host(page) as u64).wrapping_sub(start);
@@ -172,6 +197,7 @@ impl Tlb {
                 }
                 let host = self.addends(user)[slot].wrapping_add(tag.wrapping_neg());
                 if matches(memory.page_of_host(host)) {
+                    self.forget_stack(user, slot);
                     self.write_tags(user)[slot] = invalid_tag(slot);
                 }
             }
@@ -250,6 +276,16 @@ impl Tlb {
             self.untrack_tables(memory, half, |_, _| true);
         }
         self.set_root(memory, None);
+    }
+
+    /// Drops all data translations of CPL 3.
+    pub fn close_to_user(&mut self) {
+        for half in 0..2 {
+            for slot in std::mem::take(&mut self.filled[1][half]) {
+                self.listed[1][slot as usize] = 0;
+                self.clear_slot(1, slot as usize);
+            }
+        }
     }
 
     /// The tables' format.

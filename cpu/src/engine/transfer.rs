@@ -1,6 +1,6 @@
 //! Near jumps, calls, returns and the stack: the instructions whose effect on RIP or RSP is emitted by hand.
 
-use super::builder::{Builder, host};
+use super::builder::{Builder, Place, host};
 use super::cold::Cold;
 use super::sites::AccessSite;
 use super::trampolines::{HOMES, host_register};
@@ -8,9 +8,10 @@ use crate::exception::Exception;
 use crate::state::gpr;
 use iced_x86::{Code, FlowControl, Instruction, MemoryOperand, Mnemonic, OpAccess, OpKind, Register};
 
-/// [R10+R13], where an access finds its bytes.
-fn place() -> MemoryOperand {
-    MemoryOperand::with_base_index(Register::R10, Register::R13)
+fn operand(place: Place) -> MemoryOperand {
+    let register = |number: u8| Register::RAX + u32::from(number);
+    let index = place.index.map_or(Register::None, register);
+    MemoryOperand::new(register(place.base), index, 1, place.displacement.into(), 1, false, Register::None)
 }
 
 fn stack_site(size: u8, write: bool) -> AccessSite {
@@ -18,36 +19,42 @@ fn stack_site(size: u8, write: bool) -> AccessSite {
 }
 
 impl Builder<'_> {
-    /// MOV register, [R10+R13], zero-extended.
-    fn take(&mut self, register: u8, size: u8) {
+    /// MOV register, [place], zero-extended.
+    fn take(&mut self, register: u8, size: u8, place: Place) {
         let (code, width) = match size {
             2 => (Code::Movzx_r32_rm16, 4),
             4 => (Code::Mov_r32_rm32, 4),
             _ => (Code::Mov_r64_rm64, 8),
         };
-        let load = Instruction::with2(code, host_register(register, width), place()).expect("a valid form");
+        let load = Instruction::with2(code, host_register(register, width), operand(place)).expect("a valid form");
         self.instruction(&load);
     }
 
-    /// MOV [R10+R13], register.
-    fn put(&mut self, register: u8, size: u8) {
+    /// MOV [place], register.
+    fn put(&mut self, register: u8, size: u8, place: Place) {
         let (code, width) = match size {
             2 => (Code::Mov_rm16_r16, 2),
             4 => (Code::Mov_rm32_r32, 4),
             _ => (Code::Mov_rm64_r64, 8),
         };
-        let store = Instruction::with2(code, place(), host_register(register, width)).expect("a valid form");
+        let store = Instruction::with2(code, operand(place), host_register(register, width)).expect("a valid form");
         self.instruction(&store);
     }
 
     /// Stores what `value` puts into the register it returns (RCX is free) below RSP, then moves RSP.
     fn push_value(&mut self, size: u8, value: impl FnOnce(&mut Self) -> u8) {
+        if let Some(place) = self.checked_stack(-i32::from(size)) {
+            let register = value(self);
+            self.put(register, size, place);
+            self.adjust_stack(-i32::from(size));
+            return;
+        }
         self.stack_pointer(-i32::from(size));
         let mut site = stack_site(size, true);
         self.stack_segment(&mut site);
         self.access(site, |builder| {
             let register = value(builder);
-            builder.put(register, size);
+            builder.put(register, size, Place::FOUND);
         });
         self.adjust_stack(-i32::from(size));
     }
@@ -63,10 +70,13 @@ impl Builder<'_> {
 
     /// Loads a memory operand of `size` bytes into R10.
     fn take_operand(&mut self, instruction: &Instruction, size: u8) {
+        if let Some(place) = self.checked_operand(instruction) {
+            return self.take(host::R10, size, place);
+        }
         self.address(instruction);
         let mut site = self.access_site(instruction, size as usize, OpAccess::Read);
         self.segment(instruction, &mut site);
-        self.access(site, |builder| builder.take(host::R10, size));
+        self.access(site, |builder| builder.take(host::R10, size, Place::FOUND));
     }
 
     /// PUSH of a register, an immediate or memory.
@@ -106,6 +116,9 @@ impl Builder<'_> {
 
     /// Loads the top of the stack into R10 (RCX does not outlive a slow access).
     fn take_from_stack(&mut self, size: u8) {
+        if let Some(place) = self.checked_stack(0) {
+            return self.take(host::R10, size, place);
+        }
         match self.mode.stack_bits() {
             64 => self.copy(host::R10, host::R15),
             _ => self.stack_pointer(0),
@@ -117,7 +130,7 @@ impl Builder<'_> {
     fn access_stack(&mut self, size: u8) {
         let mut site = stack_site(size, false);
         self.stack_segment(&mut site);
-        self.access(site, |builder| builder.take(host::R10, size));
+        self.access(site, |builder| builder.take(host::R10, size, Place::FOUND));
     }
 
     /// Writes R10, or its low 16 bits, to a guest register.

@@ -6,6 +6,7 @@ use super::builder::Builder;
 use super::frame::TableDisplacements;
 use super::options::Optimisation;
 use super::sites::Site;
+use super::stack::{self, Plan};
 use super::transfer;
 use crate::exception::Exception;
 use crate::memory::PAGE;
@@ -106,6 +107,7 @@ impl Engine {
         once: bool,
     ) -> Result<u32, Exception> {
         if !once && !self.buffer.has_room(LARGEST_BLOCK) {
+            self.tally.evictions += 1;
             self.forget_derived();
         }
         let Some(page) = self.memory.page_of(physical) else { return Err(Exception::general_protection(0)) };
@@ -179,6 +181,9 @@ impl Engine {
             instructions.iter().any(|one| always_raises(one, mode).is_none() && uses_fpu(one) && !system::handles(one));
         let trampolines = self.trampolines;
         let joins = !once && !mode.isolated() && mode.flat() && self.optimisations.has(Optimisation::KeptBlocks);
+        let grouped = joins && mode.long() && mode.0 & Mode::GENERAL == 0 && second_page.is_none();
+        let opaque = |one: &Instruction| always_raises(one, mode).is_some() || is_left_to_rust(one, mode);
+        let plans = if grouped { stack::plan(instructions, mode.user(), opaque) } else { Vec::new() };
         let mut builder = Builder {
             base,
             out: Vec::with_capacity(2048),
@@ -192,6 +197,7 @@ impl Engine {
             rip,
             index: 0,
             marks: vec![(0, 0)],
+            plan: Plan::default(),
             cold: Vec::new(),
             tables: TableDisplacements::new(mode.user()),
             trampolines: &trampolines,
@@ -205,6 +211,8 @@ impl Engine {
         for (index, instruction) in instructions.iter().enumerate() {
             builder.index = index as u8;
             builder.mark();
+            builder.plan = plans.get(index).cloned().unwrap_or_default();
+            builder.check_stack();
             emit_instruction(&mut builder, instruction, &mut factory);
         }
         let last = instructions.last().expect("a block has an instruction");
@@ -228,6 +236,7 @@ impl Engine {
             links: Vec::new(),
             valid: true,
         };
+        self.tally.blocks += 1;
         if once {
             self.scratch_block = Some(finished);
             return block;

@@ -106,7 +106,7 @@ impl Tlb {
     pub fn switch_space(&mut self, memory: &mut Memory, old: u64, new: u64) {
         const PRESENT_AND_USED: u64 = 1 | 1 << 5;
         let format = self.format;
-        let (old, new) = (format.root(old), format.root(new));
+        let (old, new) = (memory.gated(format.root(old)), memory.gated(format.root(new)));
         if old == new {
             return;
         }
