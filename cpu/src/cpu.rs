@@ -89,6 +89,11 @@ impl Cpu {
         self.engine.interrupt(bus, vector)
     }
 
+    /// Enters system management mode, for an SMI. Not in that mode, nor in the shadow of STI or MOV SS.
+    pub fn management_interrupt(&mut self, bus: &mut dyn Bus) {
+        self.engine.management_interrupt(bus);
+    }
+
     /// Appends registers and count (not RAM) to a checkpoint, little-endian.
     pub fn save(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.engine.count().to_le_bytes());

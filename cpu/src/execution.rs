@@ -165,7 +165,7 @@ impl Execution<'_> {
 
     /// Writes guest-physical memory, RAM or device registers; within one page.
     pub fn write_physical(&mut self, physical: u64, bytes: &[u8]) {
-        if self.memory.page_of(physical).is_some() {
+        if self.memory.takes_stores(physical) {
             self.memory.store(physical, bytes);
             return;
         }

@@ -1,17 +1,21 @@
 //! Guest RAM, and for each page of it what somebody has derived from its bytes.
 //!
-//! RAM fills guest-physical 0 up to 3 GiB and goes on at 4 GiB. The legacy video window (A0000h-BFFFFh) is not RAM.
+//! RAM fills guest-physical 0 up to 3 GiB and goes on at 4 GiB. In the legacy video window (A0000h-BFFFFh) and above up to
+//! 1 MiB it answers where the board says so.
 //! Behind RAM, in page numbers, come the board's regions: firmware that cannot be written, a framebuffer that moves.
 //! Stores go through [`Memory::store`], so that translated code and cached page walks can be dropped in time
 //! (design: the TLB and the translation cache must be invisible).
 #![allow(unsafe_code)]
 
 mod tracking;
+mod windows;
 
 use memmap2::MmapMut;
 use std::io;
 pub use tracking::Touched;
 pub(crate) use tracking::pieces;
+pub use windows::SHADOW;
+use windows::{LEGACY, Windows};
 
 /// Bytes in a page.
 pub const PAGE: u64 = 4096;
@@ -65,6 +69,7 @@ pub struct Memory {
     code: Box<[u64]>,
     touched: Vec<Touched>,
     moved: bool,
+    windows: Windows,
 }
 
 impl Memory {
@@ -80,7 +85,8 @@ impl Memory {
         let flags = vec![DIRTY; (size / PAGE) as usize].into_boxed_slice();
         let low = size.min(LOW_END);
         let code = vec![0; (size / PAGE) as usize].into_boxed_slice();
-        Ok(Memory { map, size, low, regions: Vec::new(), flags, code, touched: Vec::new(), moved: false })
+        let (regions, touched, windows) = (Vec::new(), Vec::new(), Windows::default());
+        Ok(Memory { map, size, low, regions, flags, code, touched, moved: false, windows })
     }
 
     /// Bytes of RAM.
@@ -158,7 +164,10 @@ impl Memory {
     /// Whether stores of the guest change a page.
     #[inline]
     pub fn is_writable(&self, page: usize) -> bool {
-        page < (self.size / PAGE) as usize || self.region_of(page).is_some_and(|region| region.writable)
+        if page < (self.size / PAGE) as usize {
+            return self.windows.is_writable(page);
+        }
+        self.region_of(page).is_some_and(|region| region.writable)
     }
 
     fn region_of(&self, page: usize) -> Option<&Placed> {
@@ -183,7 +192,7 @@ impl Memory {
     #[inline]
     pub fn page_of(&self, address: u64) -> Option<usize> {
         if address < self.low {
-            (!VIDEO.contains(&address)).then_some((address / PAGE) as usize)
+            if LEGACY.contains(&address) { self.page_in_legacy(address) } else { Some((address / PAGE) as usize) }
         } else if address >= HIGH_START && address - HIGH_START < self.size - self.low {
             Some(((address - HIGH_START + self.low) / PAGE) as usize)
         } else {
@@ -274,10 +283,9 @@ impl Memory {
             let offset = (address % PAGE) as usize;
             let length = bytes.len().min(PAGE as usize - offset);
             let (head, rest) = bytes.split_at(length);
-            match self.page_of(address) {
-                Some(page) if self.is_writable(page) => self.store_in_page(page, address, head),
-                Some(_) => {}
-                None => whole = false,
+            match self.page_for_store(address) {
+                Some(page) => self.store_in_page(page, address, head),
+                None => whole &= self.page_of(address).is_some(),
             }
             bytes = rest;
             address = address.wrapping_add(length as u64);

@@ -181,7 +181,8 @@ impl Format {
 /// #PF as the tables say, or #GP(0) for an address that is not canonical.
 pub fn walk(memory: &mut Memory, state: &State, linear: u64, access: Access) -> Result<Translation, Exception> {
     if state.cr0 & control::CR0_PG == 0 {
-        return Ok(Translation { physical: linear & 0xffff_ffff, writable_now: true, ..Translation::default() });
+        let physical = memory.gated(linear & 0xffff_ffff);
+        return Ok(Translation { physical, writable_now: true, ..Translation::default() });
     }
     let format = Format::of(state);
     if format.levels == 4 && !is_canonical(linear) {
@@ -204,7 +205,7 @@ pub fn walk(memory: &mut Memory, state: &State, linear: u64, access: Access) -> 
     let mut level = format.levels;
     let leaf = loop {
         let shift = format.shift(level);
-        let at = table + (linear >> shift & ((1 << format.index_bits) - 1)) * format.entry_bytes;
+        let at = memory.gated(table + (linear >> shift & ((1 << format.index_bits) - 1)) * format.entry_bytes);
         let entry = memory.load_entry(at, format.entry_bytes);
         if entry & PRESENT == 0 {
             return Err(fault(false, false));
@@ -222,7 +223,7 @@ pub fn walk(memory: &mut Memory, state: &State, linear: u64, access: Access) -> 
             executable &= !(no_execute_on && entry & NO_EXECUTE != 0);
         }
         if level == 1 || large {
-            found.physical = format.frame(level, large, entry) | (linear & ((1u64 << shift) - 1));
+            found.physical = memory.gated(format.frame(level, large, entry) | (linear & ((1u64 << shift) - 1)));
             break entry;
         }
         table = if format.levels == 2 { entry & 0xffff_f000 } else { entry & ADDRESS };

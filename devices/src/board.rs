@@ -71,9 +71,16 @@ impl Board {
         self.carried = None;
         self.find_routes();
         self.forget_deadlines();
+        self.place(memory);
         if let Some(vga) = &self.chips.vga {
             vga.place(memory);
         }
+    }
+
+    /// Brings what answers below 1 MiB, and the CPU's address line 20, in line with the chips.
+    pub(crate) fn place(&self, memory: &mut Memory) {
+        self.chips.host_bridge.place(memory, self.regions.bios);
+        memory.set_line_20(self.chips.line_20());
     }
 
     /// Lets all chips catch up with `now` and settles the lines.

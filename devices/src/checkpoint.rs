@@ -146,8 +146,8 @@ impl Machine {
     /// Replaces a page of RAM; `index` is below [`Machine::ram_pages`].
     pub fn set_ram_page(&mut self, index: usize, bytes: &[u8; 4096]) {
         let memory = self.cpu.memory_mut();
-        if memory.page(index) != bytes && !self.board.regions.set_page(memory, index, bytes) {
-            memory.store(memory.address_of(index), bytes);
+        if memory.page(index) != bytes {
+            memory.set_page(index, bytes);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::local_apic::LocalApic;
 use crate::nic::Nic;
 use crate::pci::Pci;
 use crate::pci::bridge::{self, Bridge};
+use crate::pci::host_bridge::HostBridge;
 use crate::pic::Pic;
 use crate::pit::Pit;
 use crate::power::{self, Power};
@@ -52,7 +53,7 @@ pub struct Chips {
     /// PCI configuration ports.
     pub pci: Pci,
     /// i440FX.
-    pub host_bridge: Bridge,
+    pub host_bridge: HostBridge,
     /// PIIX3.
     pub isa_bridge: Bridge,
     /// The power management function of the PIIX4.
@@ -111,6 +112,11 @@ impl Chips {
         self.vga.is_some() == config.video && self.nics.len() == config.nics.len() && self.virtio_disks.len() == disks
     }
 
+    /// Whether the CPU's address line 20 is open: either switch does it.
+    pub fn line_20(&self) -> bool {
+        self.keyboard_controller.a20() || self.port_a & 2 != 0
+    }
+
     /// Chips after power-on.
     pub fn new(config: &Config, regions: &Regions, clock: Clock, mut rtc: Rtc) -> Chips {
         firmware::describe(&mut rtc, config);
@@ -128,7 +134,7 @@ impl Chips {
             firmware_config: FirmwareConfig::default(),
             management_mode: [0; 2],
             pci: Pci::default(),
-            host_bridge: bridge::host_bridge(),
+            host_bridge: HostBridge::default(),
             isa_bridge: bridge::isa_bridge(),
             power_management: bridge::power_management(),
             ide: Ide::new(&config.drives),

@@ -16,9 +16,6 @@ use std::sync::Arc;
 
 /// BIOS images come in whole blocks of this.
 const BLOCK: usize = 64 << 10;
-/// Of an image, so much lies below 1 MiB too.
-const LOW_BYTES: usize = 128 << 10;
-const LOW_LAST: u64 = 1 << 20;
 
 /// What is started; kept, so that a reset starts it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +66,6 @@ impl Firmware {
         let memory = cpu.memory_mut();
         let length = self.bios.len();
         memory.region_store(regions.bios, BIOS_BYTES.saturating_sub(length as u64), &self.bios);
-        let low = &self.bios[length.saturating_sub(LOW_BYTES)..];
-        memory.store(LOW_LAST - low.len() as u64, low);
         if let Some(vga) = &chips.vga {
             vga.set_rom(memory, &self.video_bios);
         }

@@ -80,6 +80,7 @@ impl Machine {
         let pages = memory.pages();
         let chips = Chips::new(config, &regions, Clock::new(config.rate), Rtc::new(config.epoch_seconds));
         let board = Board::new(config, &memory, chips, regions);
+        board.place(&mut memory);
         Ok(Machine {
             config: config.clone(),
             boot: None,
@@ -103,9 +104,18 @@ impl Machine {
             initrd: initrd.map(<[u8]>::to_vec),
             command_line: command_line.to_owned(),
         };
-        let seed = self.boot_seed();
-        linux::load(&mut self.cpu, &image, &seed, self.config.video)?;
+        linux::check(self.cpu.memory(), &image)?;
+        self.start_linux(&image)?;
         self.boot = Some(Arc::new(Boot::new(Start::Linux(image))));
+        Ok(())
+    }
+
+    /// Puts a kernel in RAM, and the chips in the state in which firmware leaves them.
+    fn start_linux(&mut self, image: &BootImage) -> Result<(), LoadError> {
+        self.board.chips.host_bridge.open_shadow();
+        self.board.place(self.cpu.memory_mut());
+        let seed = self.boot_seed();
+        linux::load(&mut self.cpu, image, &seed, self.config.video)?;
         self.board.chips.ide.enable();
         Ok(())
     }
@@ -295,16 +305,14 @@ impl Machine {
         regions.clear(memory);
         for page in 0..memory.pages() {
             if memory.page(page).iter().any(|byte| *byte != 0) {
-                memory.store(memory.address_of(page), &[0; 4096]);
+                memory.set_page(page, &[0; 4096]);
             }
         }
         *self.cpu.state_mut() = ftemu_cpu::State { halted: true, ..Default::default() };
         self.cpu.forget_derived();
         match self.boot.clone().as_deref() {
             Some(Boot { start: Start::Linux(image), .. }) => {
-                let seed = self.boot_seed();
-                linux::load(&mut self.cpu, image, &seed, self.config.video).expect("the image was loaded before");
-                self.board.chips.ide.enable();
+                self.start_linux(image).expect("the image was loaded before");
             }
             Some(Boot { start: Start::Firmware(firmware), .. }) => {
                 firmware.start(&mut self.cpu, &self.board.regions, &self.board.chips);

@@ -125,7 +125,8 @@ pub enum Window {
     Open,
 }
 
-/// First address, last address, window. RAM lies at 0 to A0000h, C0000h to at most 3 GiB, and from 4 GiB up.
+/// First address, last address, window. RAM lies at 0 to A0000h, where the host bridge says so up to 100000h, from there to at
+/// most 3 GiB, and from 4 GiB up.
 pub const MEMORY: &[(u64, u64, Window)] = &[
     (0xa_0000, 0xb_ffff, Window::Video),
     (crate::io_apic::BASE, crate::io_apic::BASE + 0xfff, Window::IoApic),

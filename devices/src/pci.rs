@@ -4,6 +4,7 @@
 pub mod bridge;
 pub mod device;
 pub mod function;
+pub mod host_bridge;
 
 use crate::state::saved;
 

@@ -67,6 +67,7 @@ impl Memory {
     /// An aligned load of 4 or 8 bytes, as page walks make it; zero where there is no RAM.
     #[inline]
     pub(crate) fn load_entry(&self, address: u64, bytes: u64) -> u64 {
+        let address = self.gated(address);
         let Some(page) = self.page_of(address) else { return 0 };
         let start = page * PAGE as usize + (address % PAGE) as usize;
         if bytes == 4 {
@@ -91,10 +92,10 @@ impl Memory {
         std::mem::take(&mut self.touched)
     }
 
-    /// Whether [`Memory::take_touched`] or [`Memory::take_moved`] has something.
+    /// Whether [`Memory::take_touched`], [`Memory::take_moved`] or [`Memory::take_remapped`] has something.
     #[inline]
     pub(crate) fn has_touched(&self) -> bool {
-        !self.touched.is_empty() || self.moved
+        !self.touched.is_empty() || self.moved || self.windows.remapped
     }
 
     /// Whether a region has moved since the last call: nothing derived is valid any more.

@@ -7,11 +7,11 @@ use crate::paging::PHYSICAL_BITS;
 use crate::state::{State, control::*};
 use iced_x86::{Code, Instruction, Mnemonic, Register};
 
-const CR0_DEFINED: u64 =
+pub(super) const CR0_DEFINED: u64 =
     CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 /// PCE besides those with names elsewhere: what the CPUID model offers.
 const CR4_PCE: u64 = 1 << 8;
-const CR4_DEFINED: u64 =
+pub(super) const CR4_DEFINED: u64 =
     CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 const DR6_FIXED: u64 = 0xffff_0ff0;
 const DR6_WRITABLE: u64 = 0xe00f;

@@ -1,6 +1,6 @@
 //! HLT, time stamps, counters, caches, XLAT, and opcodes that are invalid on purpose (APM vol. 3).
 
-use super::{Flow, cpuid, msr, operand};
+use super::{Flow, cpuid, management, msr, operand};
 use crate::exception::Exception;
 use crate::execution::Execution;
 use crate::state::control;
@@ -39,6 +39,7 @@ pub fn execute(x: &mut Execution, instruction: &Instruction) -> Result<Flow, Exc
             let value = operand::Place::of(x, instruction, 0).read(x, 1)?;
             x.set_register(Register::AL, value);
         }
+        Mnemonic::Rsm => return management::resume(x),
         // Hints of later parts.
         Mnemonic::Rdsspd
         | Mnemonic::Rdsspq

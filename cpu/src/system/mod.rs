@@ -17,6 +17,7 @@ pub mod fpu;
 mod frame;
 mod interrupts;
 mod io;
+pub mod management;
 mod miscellaneous;
 mod msr;
 mod near;

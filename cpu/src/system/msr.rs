@@ -11,7 +11,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 /// EFER.AIBRSE, automatic IBRS: accepted, there is nothing to restrict.
 const EFER_AUTOMATIC_IBRS: u64 = 1 << 21;
-const EFER_WRITABLE: u64 = control::EFER_SCE | control::EFER_LME | control::EFER_NXE | EFER_AUTOMATIC_IBRS;
+pub(super) const EFER_WRITABLE: u64 = control::EFER_SCE | control::EFER_LME | control::EFER_NXE | EFER_AUTOMATIC_IBRS;
 /// Eight variable ranges, fixed ranges, write-combining.
 const MTRR_CAPABILITIES: u64 = 0x508;
 const MTRR_FIXED: [u32; 11] = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];

@@ -47,16 +47,4 @@ impl Regions {
             }
         }
     }
-
-    /// Writes a page that belongs to one of them, whether or not the guest can. False: it is a page of RAM.
-    pub fn set_page(&self, memory: &mut Memory, page: usize, bytes: &[u8; 4096]) -> bool {
-        for region in self.all() {
-            let pages = memory.region_pages(region);
-            if pages.contains(&page) {
-                memory.region_store(region, (page - pages.start) as u64 * 4096, bytes);
-                return true;
-            }
-        }
-        false
-    }
 }

@@ -143,6 +143,9 @@ impl Board {
         if WINDOW_REGISTERS.iter().any(|window| window.contains(&register)) {
             self.find_routes();
         }
+        if slot == number::HOST_BRIDGE {
+            self.place(memory);
+        }
     }
 
     /// Whether a port is a PCI device's.

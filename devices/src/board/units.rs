@@ -59,12 +59,16 @@ impl Board {
         match map::unit(port).0 {
             Unit::Pic => chips.pic.write(port, byte),
             Unit::Pit => chips.pit.write(now_ns, port, byte),
-            Unit::KeyboardController => chips.keyboard_controller.write(now_ns, port, byte),
+            Unit::KeyboardController => {
+                chips.keyboard_controller.write(now_ns, port, byte);
+                memory.set_line_20(chips.line_20());
+            }
             Unit::Rtc => chips.rtc.write(now_ns, port, byte),
             Unit::Diagnostic => chips.diagnostic = byte,
             Unit::PortA => {
                 chips.reset |= byte & !chips.port_a & 1 != 0;
                 chips.port_a = byte & 3;
+                memory.set_line_20(chips.line_20());
             }
             Unit::Com1 => self.write_serial(now, 0, port, byte),
             Unit::Com2 => self.write_serial(now, 1, port, byte),

@@ -1,9 +1,8 @@
-//! Functions that are only configuration space: the i440FX host bridge, the PIIX3 ISA bridge and the PIIX4's power
-//! management (Intel 82441FX 290549 §3, 82371SB 290550 §2.2, 82371AB 290562 §7).
+//! Functions that are only configuration space: the PIIX3 ISA bridge and the PIIX4's power management (Intel 82371SB 290550
+//! §2.2, 82371AB 290562 §7).
 //!
-//! The host bridge's shadow registers (PAM) are kept and change nothing: the BIOS area is always RAM. The power
-//! management function's ports lie at 600h whatever software writes, as `power` decodes them; DEVACTB says from the
-//! start that system management mode is set up, so that firmware leaves it alone: this machine has none.
+//! The power management function's ports lie at 600h whatever software writes, as `power` decodes them; DEVACTB says from
+//! the start that system management mode is set up, so that firmware leaves it alone.
 
 use crate::context::Context;
 use crate::pci::device::PciDevice;
@@ -14,7 +13,7 @@ use crate::state::saved;
 /// PIRQRC[A:D], the ISA interrupts of the four PCI interrupt lines.
 const PIRQ_ROUTE: u8 = 0x60;
 const PIRQ_NOT_ROUTED: u8 = 0x80;
-/// What virtual machines carry as the subsystem of their host bridge; firmware looks for it.
+/// What virtual machines carry as the subsystem of their chipset.
 const SUBSYSTEM_VENDOR: u16 = 0x1af4;
 const SUBSYSTEM: u16 = 0x1100;
 
@@ -25,7 +24,7 @@ pub struct Bridge {
 }
 saved!(Bridge { function });
 
-fn identity(device: u16, class: u32) -> Identity {
+pub(super) fn identity(device: u16, class: u32) -> Identity {
     Identity {
         vendor: 0x8086,
         device,
@@ -34,17 +33,6 @@ fn identity(device: u16, class: u32) -> Identity {
         subsystem: SUBSYSTEM,
         ..Identity::default()
     }
-}
-
-/// 82441FX, slot 0: PMC with memory and mastering always on.
-pub fn host_bridge() -> Bridge {
-    let identity = Identity { revision: 2, ..identity(0x1237, 0x06_0000) };
-    let function = Function::new(&identity).with_register(0x04, &[0x06, 0x00], &[]).with_register(
-        0x50,
-        &[0; 0x23], // PMCCFG to SMRAM, PAM0-6 among them
-        &[0xff; 0x23],
-    );
-    Bridge { function }
 }
 
 /// 82371SB, function 0 of slot 1. No PCI interrupt is routed after reset.
@@ -115,23 +103,11 @@ mod tests {
 
     #[test]
     fn firmware_finds_what_it_looks_for() {
-        let host = host_bridge();
-        assert_eq!(host.function.read(0x00, 4), 0x1237_8086);
-        assert_eq!(host.function.read(0x2c, 4), 0x1100_1af4);
-        assert_eq!(host.function.read(0x59, 1), 0, "PAM0: the BIOS is to be copied");
         let power = power_management();
         assert_eq!(power.function.read(0x00, 4), 0x7113_8086);
         assert_eq!(power.function.read(0x40, 4), 0x601);
         assert_eq!(power.function.read(0x58, 4) >> 25 & 1, 1, "APMC_EN");
         assert_eq!(isa_bridge().function.read(0x0e, 1), 0x80, "more than one function");
-    }
-
-    #[test]
-    fn pam_registers_keep_what_is_written() {
-        let mut host = host_bridge();
-        host.function.write(0x59, 1, 0x30);
-        host.function.write(0x72, 1, 0x02);
-        assert_eq!((host.function.read(0x59, 1), host.function.read(0x72, 1)), (0x30, 0x02));
     }
 
     #[test]
