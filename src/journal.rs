@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ftemu_lockstep::Notice;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use crate::console::terminal;
@@ -28,6 +29,8 @@ pub struct Journal {
 #[derive(Debug)]
 enum Entry {
     Told { sentence: Option<String>, line: String },
+    /// Of so many parts so many are done; none: nothing is under way.
+    Progress(Option<(u64, u64)>),
     Flush(Sender<()>),
 }
 
@@ -101,6 +104,11 @@ impl Journal {
         self.say("recording_failed", &sentence, json!({ "path": path, "why": why }));
     }
 
+    /// How far a standby's disks are compared, for a bar on a terminal; `None`: there is nothing to compare any more.
+    pub fn progress(&self, mebibytes: Option<(u64, u64)>) {
+        let _ = self.entries.send(Entry::Progress(mebibytes));
+    }
+
     /// Waits until all was written.
     pub fn flush(&self) {
         let (done, written) = channel();
@@ -126,11 +134,13 @@ impl Journal {
 }
 
 fn write(entries: &Receiver<Entry>, mut events: Option<Box<dyn Write + Send>>) {
+    let mut bar = None;
     for entry in entries {
         match entry {
             Entry::Told { sentence, line } => {
                 if let Some(sentence) = sentence {
-                    terminal::complain(&sentence);
+                    let complain = || terminal::complain(&sentence);
+                    bar.as_ref().map_or_else(complain, |bar: &ProgressBar| bar.suspend(complain));
                 }
                 let written = events.as_mut().map(|events| writeln!(events, "{line}").and_then(|()| events.flush()));
                 if let Some(Err(error)) = written {
@@ -138,9 +148,22 @@ fn write(entries: &Receiver<Entry>, mut events: Option<Box<dyn Write + Send>>) {
                     events = None;
                 }
             }
+            Entry::Progress(Some((done, all))) => {
+                let bar = bar.get_or_insert_with(comparison);
+                bar.set_length(all);
+                bar.set_position(done);
+            }
+            Entry::Progress(None) => bar.take().iter().for_each(ProgressBar::finish_and_clear),
             Entry::Flush(done) => {
                 let _ = done.send(());
             }
         }
     }
+}
+
+/// A bar on standard error, if that is a terminal.
+fn comparison() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("disks {wide_bar} {pos} of {len} MiB compared, {eta} left");
+    style.map_or(bar.clone(), |style| bar.with_style(style))
 }

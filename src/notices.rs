@@ -21,6 +21,10 @@ pub fn sentence(notice: &Notice) -> String {
             format!("making the disks equal: comparing {} with the other server", show_bytes(*bytes))
         }
         Notice::Mirrored { sent_bytes } => format!("the disks are equal: {} differed", show_bytes(*sent_bytes)),
+        Notice::Outwritten => {
+            "the guest changes its disks faster than the other server gets them; it is slowed until they are equal"
+                .into()
+        }
         Notice::DriveFailed { drive } => format!("DISK FAILURE: drive {drive} cannot be used here; this side gives up"),
         Notice::Protected { term, count } => {
             format!("PROTECTED: both servers run the guest (term {term}, instruction {})", count.0)
@@ -66,6 +70,7 @@ pub fn fields(notice: &Notice) -> (&'static str, Value) {
         Notice::Transferring { pages } => ("transferring", json!({ "pages": pages })),
         Notice::Mirroring { bytes } => ("mirroring", json!({ "bytes": bytes })),
         Notice::Mirrored { sent_bytes } => ("mirrored", json!({ "sent_bytes": sent_bytes })),
+        Notice::Outwritten => ("outwritten", json!({})),
         Notice::DriveFailed { drive } => ("drive_failed", json!({ "drive": drive })),
         Notice::Protected { term, count } => ("protected", json!({ "term": term, "count": count.0 })),
         Notice::Unprotected { term, why } => ("unprotected", json!({ "term": term, "why": why })),

@@ -1,5 +1,6 @@
 //! What `run` and `standby` have in common: a side of a pair with its sockets, signals and files, and its lives.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use crate::{console, host, identity, screen};
 
 /// How long the ends of links and consoles may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often a bar is drawn anew.
+const REDRAW: Duration = Duration::from_millis(200);
 
 /// How long the guest's last piece of work may take.
 const LAST_WORK: Duration = Duration::from_secs(5);
@@ -167,6 +171,7 @@ impl Side {
         clients: &mut console::server::Clients,
         keyboard: Option<&mut Keyboard>,
     ) -> std::convert::Infallible {
+        let shares_terminal = keyboard.is_some();
         let Self { peer, listener, console, viewers, network, signals, journal, arguments, .. } = self;
         let dialling = async {
             match peer {
@@ -201,7 +206,8 @@ impl Side {
             network.attend(edge, journal),
             dismiss(dismissed),
             stop(signals, keyboard, edge),
-            report(edge, arguments, journal)
+            report(edge, arguments, journal),
+            show_comparisons(edge, journal, shares_terminal)
         );
         std::future::pending().await
     }
@@ -256,6 +262,23 @@ async fn report(edge: &Arc<Edge>, arguments: &SideArguments, journal: &Journal) 
     loop {
         journal.note("status", figures.take(edge));
         tokio::time::sleep(arguments.status_interval).await;
+    }
+}
+
+/// A bar while disks are compared, unless the guest itself uses the terminal.
+async fn show_comparisons(edge: &Arc<Edge>, journal: &Journal, shares_terminal: bool) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let mut shown = None;
+    loop {
+        let (compared, ran) = edge.comparison();
+        let compared = compared.filter(|_| !(ran && shares_terminal));
+        if shown != compared {
+            journal.progress(compared);
+            shown = compared;
+        }
+        tokio::time::sleep(REDRAW).await;
     }
 }
 

@@ -9,19 +9,29 @@
 //! * It ends like the standby: this server computes so every time. A replay without any cached translation shows
 //!   whether a cache leaks; [`narrow`] finds the instruction then. Otherwise it is the primary that differs.
 //! * It ends like neither: this server does not compute the same twice.
+//!
+//! Replays have disks too: as they were when the copy was kept ([`Memory`]), under what the replay writes.
 
 mod compare;
 mod damage;
+mod memory;
 mod narrow;
+mod origin;
+mod ranges;
 
 pub use compare::{Difference, Differences, differences};
-pub use narrow::{First, narrow};
+pub use memory::Memory;
+pub use narrow::First;
 
 use crate::guest::{Digest, Guest, GuestError};
 use crate::image::Image;
 use crate::record::{Entry, Record};
 use ftemu_cpu::Icount;
-use narrow::Run;
+use narrow::{Run, narrow};
+use origin::Origin;
+
+/// Ranges of sectors that are listed, at most.
+const RANGES: usize = 16;
 
 /// A divergence to be explained.
 #[derive(Clone, Debug)]
@@ -87,20 +97,23 @@ pub struct Report {
     pub text: String,
 }
 
-/// Explains a divergence of `guest`, which stands at the case's count, by replays from `kept`.
-pub fn diagnose<G: Guest>(guest: &mut G, kept: Option<&Image>, mut case: Case) -> Report {
+/// Explains a divergence of `guest`, which stands at the case's count, by replays from `kept`, on what is remembered of
+/// its disks since.
+pub fn diagnose<G: Guest>(guest: &mut G, kept: Option<&Image>, disks: &[Memory], mut case: Case) -> Report {
     case.ours = guest.digest();
     let case = &case;
     let Some(kept) = kept.filter(|_| !case.records.is_empty()) else {
         return Report::new(case, Cause::NoCopy, "No copy of the guest was kept to replay from.");
     };
-    explain(guest, kept, case).unwrap_or_else(|error| {
+    let mut report = explain(guest, &Origin::kept(kept, disks), disks, case).unwrap_or_else(|error| {
         let text = format!("The replay from count {} failed: {error}.", kept.count.0);
         Report::new(case, Cause::Unrepeatable, &text)
-    })
+    });
+    report.list_sectors(disks, Memory::changed, "the standby's was changed, and not by the guest, in");
+    report
 }
 
-fn explain<G: Guest>(guest: &mut G, kept: &Image, case: &Case) -> Result<Report, GuestError> {
+fn explain<G: Guest>(guest: &mut G, kept: &Origin<'_>, disks: &[Memory], case: &Case) -> Result<Report, GuestError> {
     let (truth, digest) = replayed::<G>(kept, case, false)?;
     if case.theirs.map_or(digest != case.ours, |theirs| digest == theirs) {
         let mut report = Report::new(
@@ -114,13 +127,17 @@ fn explain<G: Guest>(guest: &mut G, kept: &Image, case: &Case) -> Result<Report,
     }
     if digest != case.ours {
         let text = "A replay on the standby's server agrees with neither side: it does not compute the same twice.";
-        return Ok(Report::new(case, Cause::Unrepeatable, text));
+        let mut report = Report::new(case, Cause::Unrepeatable, text);
+        report.list_reads(kept.image.count, disks);
+        return Ok(report);
     }
     let (cold, digest) = replayed::<G>(kept, case, true)?;
     if case.theirs.is_none_or(|theirs| digest != theirs) {
         let text = "A replay on the standby's server agrees with the standby: the primary's state was damaged, or its \
                     processor computes otherwise.";
-        return Ok(Report::new(case, Cause::PrimaryDiffers, text));
+        let mut report = Report::new(case, Cause::PrimaryDiffers, text);
+        report.list_reads(kept.image.count, disks);
+        return Ok(report);
     }
     let text = "A replay agrees with the standby, but one without cached translations agrees with the primary: \
                 something cached can be noticed by the guest.";
@@ -132,7 +149,7 @@ fn explain<G: Guest>(guest: &mut G, kept: &Image, case: &Case) -> Result<Report,
 }
 
 /// A guest from the kept copy at the case's count, and its digest.
-fn replayed<G: Guest>(kept: &Image, case: &Case, cold: bool) -> Result<(G, Digest), GuestError> {
+fn replayed<G: Guest>(kept: &Origin<'_>, case: &Case, cold: bool) -> Result<(G, Digest), GuestError> {
     let mut run = Run::new(kept.restore::<G>()?, &case.records, cold);
     run.to(case.count)?;
     let mut guest = run.into_guest();
@@ -167,6 +184,28 @@ impl Report {
             self.say(&format!("  {difference}"));
         }
         self.differences = list;
+    }
+
+    /// What the standby's guest has read since a count.
+    fn list_reads(&mut self, since: Icount, disks: &[Memory]) {
+        let what = format!(
+            "if the servers' disks were not equal there, that was it; since count {} the guest has read",
+            since.0
+        );
+        self.list_sectors(disks, Memory::asked, &what);
+    }
+
+    /// Names sectors, of all disks that have some to be named.
+    fn list_sectors(&mut self, disks: &[Memory], which: impl Fn(&Memory) -> Vec<(u64, u64)>, what: &str) {
+        for (drive, disk) in disks.iter().enumerate() {
+            let ranges = which(disk);
+            if !ranges.is_empty() {
+                let shown: Vec<String> =
+                    ranges.iter().take(RANGES).map(|(first, last)| format!("{first}-{last}")).collect();
+                let more = if ranges.len() > RANGES { ", ..." } else { "" };
+                self.say(&format!("Drive {drive}: {what} sectors {}{more}.", shown.join(", ")));
+            }
+        }
     }
 
     fn point(&mut self, first: Option<First>, case: &Case) {

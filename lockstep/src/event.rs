@@ -169,6 +169,8 @@ pub enum Notice {
         /// Bytes that differed.
         sent_bytes: u64,
     },
+    /// The guest changes its disks faster than they can be sent: it is slowed until they are equal.
+    Outwritten,
     /// A drive of this side failed while the other side has the guest too: it goes on there.
     DriveFailed {
         /// Which drive.

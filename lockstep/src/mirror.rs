@@ -1,8 +1,8 @@
 //! Making a standby's disks equal to the primary's while the guest runs on.
 //!
 //! The standby says the hashes of its blocks, a few at a time; the primary sends the blocks that differ. Meanwhile the
-//! guest writes: the primary notes what it changes and sends that again, round by round, until little is left. The
-//! rest goes with the image of RAM ([`crate::image`]), which is taken between two instructions. So a disk that was a
+//! guest writes: the primary notes what it changes and sends that again, round by round, until little is left; a guest
+//! that changes more than the link carries runs slower meanwhile. The rest goes with the image of RAM ([`crate::image`]), which is taken between two instructions. So a disk that was a
 //! pair's before costs its hashes and the blocks that changed since, and never a long stop.
 //!
 //! Disks are state like RAM: what is on them follows from the image and the log.

@@ -4,7 +4,7 @@
 //! [`crate::Node::done`] takes the result. Messages may be handled in between, so an acknowledgement need not wait for
 //! the guest's slice to end.
 
-use crate::divergence::{self, Case, Report};
+use crate::divergence::{self, Case, Memory, Report};
 use crate::guest::{Digest, Emitted, Guest, GuestError, Input, Page, Ran};
 use crate::image::{Image, set_page};
 use crate::mirror::hands::{Disks, of_guest};
@@ -199,6 +199,7 @@ impl<G: Guest> Hands<G> {
                 guest.drives().fetch();
                 let empty = || Image { config: guest.config(), ..Image::default() };
                 self.kept.get_or_insert_with(empty).renew(guest);
+                self.disks.memories().iter().for_each(Memory::begin);
                 Done::Finished
             }
             Work::SetPages(pages) => {
@@ -210,7 +211,9 @@ impl<G: Guest> Hands<G> {
                 self.disks.give(guest)?;
                 Done::Loaded { at: Place::of(guest), digest: guest.digest() }
             }
-            Work::Diagnose(case) => Done::Diagnosed(Box::new(divergence::diagnose(guest, self.kept.as_ref(), *case))),
+            Work::Diagnose(case) => {
+                Done::Diagnosed(Box::new(divergence::diagnose(guest, self.kept.as_ref(), self.disks.memories(), *case)))
+            }
         })
     }
 }

@@ -48,6 +48,14 @@ impl Figures {
     }
 }
 
+impl Edge {
+    /// While a standby's disks are being made equal: MiB compared, and in all. Also, whether the guest has begun to run.
+    pub fn comparison(&self) -> (Option<(u64, u64)>, bool) {
+        let status = self.lock().node.status();
+        (status.compared, status.at.count.0 > 0)
+    }
+}
+
 fn state(state: State) -> &'static str {
     match state {
         State::Alone => "alone",

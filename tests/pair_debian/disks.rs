@@ -81,8 +81,8 @@ pub fn assert_sound(disk: &Path, format: Format) {
         succeed("qemu-img", &["convert", "-f", "qcow2", "-O", "raw", text(disk), text(&raw)]);
     }
     let path = std::env::var("PATH").unwrap_or_default();
-    let checker =
+    let mut checker =
         ["/usr/sbin", "/sbin"].iter().copied().chain(path.split(':')).map(|folder| Path::new(folder).join("e2fsck"));
-    let checker = checker.filter(|program| program.exists()).next().expect("e2fsck of the package e2fsprogs");
+    let checker = checker.find(|program| program.exists()).expect("e2fsck of the package e2fsprogs");
     succeed(text(&checker), &["-fn", &format!("{}?offset={PARTITION}", text(&raw))]);
 }

@@ -5,9 +5,9 @@
 //! and if that leads to the state found, the replay is the standby's run, and the instruction can be found in it.
 
 use super::narrow::{First, Run, narrow};
+use super::origin::Origin;
 use super::{Case, Report};
 use crate::guest::{Guest, GuestError};
-use crate::image::Image;
 
 /// Guesses of each kind that are tried, each by a replay.
 const GUESSES: usize = 24;
@@ -31,24 +31,24 @@ pub(super) fn find<G: Guest>(
     report: &mut Report,
     truth: &G,
     guest: &G,
-    kept: &Image,
+    kept: &Origin<'_>,
     case: &Case,
 ) -> Result<(), GuestError> {
     let mut run = Run::new(kept.restore::<G>()?, &case.records, false);
     run.to(case.agreed)?;
-    let agreed = Image::of(run.guest());
+    let agreed = run.origin();
     let Some((stretch, expected)) = follow_trail(&mut run, case)? else {
         report.say("The registers never differed: no instruction has computed with the damage yet.");
         return Ok(());
     };
     if stretch.after != stretch.before {
         for guess in guesses(truth, guest) {
-            let Some(image) = guess.put_into(&agreed) else { continue };
-            if leads_there::<G>(&image, &stretch, expected, case).unwrap_or(false) {
+            let Some(damaged) = guess.put_into(&agreed) else { continue };
+            if leads_there::<G>(&damaged, &stretch, expected, case).unwrap_or(false) {
                 report
                     .say(&format!("{guess} after count {}: a replay with that ends like the standby.", case.agreed.0));
-                let start = |suspect| if suspect { image.restore::<G>() } else { agreed.restore::<G>() };
-                report.point(narrow(start, case.records_from(agreed.count), stretch.before, false)?, case);
+                let start = |suspect| if suspect { damaged.restore::<G>() } else { agreed.restore::<G>() };
+                report.point(narrow(start, case.records_from(agreed.image.count), stretch.before, false)?, case);
                 return Ok(());
             }
         }
@@ -75,9 +75,14 @@ fn follow_trail<G: Guest>(run: &mut Run<'_, G>, case: &Case) -> Result<Option<(F
     Ok(None)
 }
 
-/// The damaged image behaves as the standby did.
-fn leads_there<G: Guest>(image: &Image, stretch: &First, expected: u64, case: &Case) -> Result<bool, GuestError> {
-    let mut run = Run::new(image.restore::<G>()?, case.records_from(image.count), false);
+/// The damaged guest behaves as the standby did.
+fn leads_there<G: Guest>(
+    damaged: &Origin<'_>,
+    stretch: &First,
+    expected: u64,
+    case: &Case,
+) -> Result<bool, GuestError> {
+    let mut run = Run::new(damaged.restore::<G>()?, case.records_from(damaged.image.count), false);
     run.to(stretch.before)?;
     if run.guest().fingerprint() != expected {
         return Ok(false);
@@ -120,16 +125,17 @@ fn flips<'a>(one: &'a [u8], other: &'a [u8]) -> impl Iterator<Item = (usize, u8)
 }
 
 impl Guess {
-    /// The image with that damage.
-    fn put_into(&self, image: &Image) -> Option<Image> {
-        let mut image = image.clone();
+    /// The guest with that damage.
+    fn put_into(&self, origin: &Origin<'static>) -> Option<Origin<'static>> {
+        let mut damaged = origin.clone();
+        let image = damaged.image.to_mut();
         match self.place {
             Place::Ram { page, offset, .. } => {
                 image.pages.entry(page).or_insert_with(|| Box::new([0; 4096]))[offset] ^= self.bits;
             }
             Place::State(offset) => *image.state.get_mut(offset)? ^= self.bits,
         }
-        Some(image)
+        Some(damaged)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Finding the first instruction that two runs of one log do not compute alike.
 
+use super::origin::{Disks, Origin, Restored};
 use crate::guest::{Guest, GuestError};
 use crate::record::{Entry, Record};
 use crate::replay::Replay;
@@ -49,14 +50,15 @@ impl fmt::Display for First {
 /// A guest that follows a log's records from anywhere.
 pub(super) struct Run<'a, G> {
     replay: Replay<G>,
+    disks: Disks,
     records: &'a [Record],
     cold: bool,
 }
 
 impl<'a, G: Guest> Run<'a, G> {
     /// `guest` stands before the first of `records`. `cold`: what it derived is forgotten at every stop.
-    pub fn new(guest: G, records: &'a [Record], cold: bool) -> Self {
-        Self { replay: Replay::new(guest), records, cold }
+    pub fn new(Restored { guest, disks }: Restored<G>, records: &'a [Record], cold: bool) -> Self {
+        Self { replay: Replay::new(guest), disks, records, cold }
     }
 
     /// Runs to a count; records of that very count are left for later.
@@ -91,9 +93,17 @@ impl<'a, G: Guest> Run<'a, G> {
         if self.cold {
             self.replay.guest_mut().forget_derived();
         }
-        self.replay.run_to(count).map_err(|error| GuestError(error.to_string()))?;
+        let ran = self.replay.run_to(count);
         self.replay.drain();
-        Ok(())
+        ran.map_err(|error| match self.replay.guest_mut().drives().fault() {
+            Some(fault) => GuestError(format!("drive {}: {}", fault.drive, fault.fault)),
+            None => GuestError(error.to_string()),
+        })
+    }
+
+    /// A copy of the guest as it is now.
+    pub fn origin(&mut self) -> Origin<'static> {
+        self.disks.origin_of(self.replay.guest_mut())
     }
 
     pub fn guest(&self) -> &G {
@@ -110,8 +120,8 @@ impl<'a, G: Guest> Run<'a, G> {
 ///
 /// # Errors
 /// A guest cannot be made or cannot follow the log.
-pub fn narrow<G: Guest>(
-    start: impl Fn(bool) -> Result<G, GuestError>,
+pub(super) fn narrow<G: Guest>(
+    start: impl Fn(bool) -> Result<Restored<G>, GuestError>,
     records: &[Record],
     until: Icount,
     cold: bool,

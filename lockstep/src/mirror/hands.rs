@@ -1,6 +1,7 @@
 //! Work on disks: what a node wants read, compared and written, and how it is done.
 
 use super::{BlockId, Hash, hash};
+use crate::divergence::Memory;
 use crate::guest::{Guest, GuestError};
 use ftemu_devices::drives::BLOCK_BYTES;
 use ftemu_devices::storage::{HOUSEKEEPING, Request, SECTOR_BYTES, Storage, StorageFault};
@@ -64,6 +65,8 @@ pub fn of_guest<G: Guest>(guest: &mut G, work: DiskWork) -> DiskDone {
 #[derive(Default)]
 pub struct Disks {
     storages: Vec<Box<dyn Storage>>,
+    /// The same disks, as a divergence is explained with them.
+    memories: Vec<Memory>,
     tickets: u64,
 }
 
@@ -76,7 +79,13 @@ impl std::fmt::Debug for Disks {
 impl Disks {
     /// These, in the order of the drives.
     pub fn new(storages: Vec<Box<dyn Storage>>) -> Self {
-        Self { storages, tickets: 0 }
+        let memories: Vec<Memory> = storages.into_iter().map(Memory::of).collect();
+        Self { storages: memories.iter().map(Memory::storage).collect(), memories, tickets: 0 }
+    }
+
+    /// What is remembered of them.
+    pub fn memories(&self) -> &[Memory] {
+        &self.memories
     }
 
     /// Takes them back from a guest that is no more.

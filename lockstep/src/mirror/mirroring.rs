@@ -27,6 +27,11 @@ impl Mirroring {
         self.layout.total().saturating_mul(BLOCK_BYTES)
     }
 
+    /// Blocks compared, and blocks in all.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.first, self.layout.total())
+    }
+
     /// The next piece of work.
     pub fn work(&mut self) -> Option<DiskWork> {
         self.tasks.pop_front()

@@ -1,11 +1,15 @@
 //! The primary's progress with a standby's disks: one pass over all blocks, then rounds over those changed meanwhile.
+//!
+//! A guest that changes blocks as fast as the link carries them would keep this up for ever. So whenever a round has not
+//! at least halved what is left, the guest is slowed to half its speed ([`Passes::slowdown`]), down to a thousandth;
+//! and if even that does not help, the standby is given up for now.
 
 use super::{BATCH_BLOCKS, BlockId, DiskDone, DiskWork, Hash, Layout};
 use crate::message::Message;
 use std::collections::VecDeque;
 
-/// Rounds over changed blocks at most: a guest that writes faster than the link carries is stopped for the rest.
-const MOST_ROUNDS: u32 = 16;
+/// The guest is slowed to one part in two to the power of this at most.
+const MOST_SLOWDOWN: u32 = 10;
 /// So few blocks may go with the image.
 const FEW: usize = 4;
 
@@ -17,7 +21,10 @@ pub struct Passes {
     step: Step,
     /// Blocks of the first pass that are dealt with.
     compared: u64,
-    rounds: u32,
+    /// Blocks that the last round began with; none: there was none.
+    last_round: Option<usize>,
+    /// The guest runs one part in two to the power of this.
+    slowdown: u32,
     changed: VecDeque<BlockId>,
     sent: u64,
 }
@@ -36,6 +43,8 @@ enum Step {
     Send,
     /// Little or nothing differs any more.
     Equal,
+    /// The guest changes more than can be sent.
+    Hopeless,
 }
 
 impl Passes {
@@ -44,12 +53,22 @@ impl Passes {
         let layout = Layout::new(sectors);
         let step = if layout.total() == 0 { Step::Equal } else { Step::Begin };
         let sectors = sectors.to_vec();
-        Self { layout, sectors, step, compared: 0, rounds: 0, changed: VecDeque::new(), sent: 0 }
+        Self { layout, sectors, step, compared: 0, last_round: None, slowdown: 0, changed: VecDeque::new(), sent: 0 }
     }
 
     /// What is left fits into the image.
     pub fn is_equal(&self) -> bool {
         self.step == Step::Equal
+    }
+
+    /// The guest changes more than can be sent, however slowly it runs.
+    pub fn is_hopeless(&self) -> bool {
+        self.step == Step::Hopeless
+    }
+
+    /// The guest is to run one part in two to the power of this, so that its changes can be sent; 0: at full speed.
+    pub fn slowdown(&self) -> u32 {
+        if self.is_equal() { 0 } else { self.slowdown }
     }
 
     /// Blocks compared, and blocks in all.
@@ -72,7 +91,7 @@ impl Passes {
                 let count = self.changed.len().min(BATCH_BLOCKS as usize);
                 Some(DiskWork::Read(self.changed.drain(..count).collect()))
             }
-            step @ (Step::Await | Step::Equal) => {
+            step @ (Step::Await | Step::Equal | Step::Hopeless) => {
                 self.step = step;
                 None
             }
@@ -92,13 +111,26 @@ impl Passes {
             }
             DiskDone::Changed(changed) => {
                 self.changed.extend(changed);
-                self.rounds += 1;
-                let over = self.changed.len() <= FEW || self.rounds >= MOST_ROUNDS;
-                self.step = if over { Step::Equal } else { Step::Send };
+                self.step = self.begin_round();
                 Vec::new()
             }
             DiskDone::Hashes(_) | DiskDone::Failed(_) => Vec::new(),
         }
+    }
+
+    /// What has changed is known: send it, unless it is little.
+    fn begin_round(&mut self) -> Step {
+        let left = self.changed.len();
+        if left <= FEW {
+            return Step::Equal;
+        }
+        if self.last_round.replace(left).is_some_and(|last| left > last / 2) {
+            if self.slowdown == MOST_SLOWDOWN {
+                return Step::Hopeless;
+            }
+            self.slowdown += 1;
+        }
+        Step::Send
     }
 
     /// Blocks that changed and were not sent: they go with the image.

@@ -88,7 +88,7 @@ pub struct Status {
     pub agreed: Icount,
     /// Outputs are waiting.
     pub holding: bool,
-    /// A primary whose standby's disks are being made equal: blocks of 1 MiB compared, and in all.
+    /// While a standby's disks are being made equal: blocks of 1 MiB compared, and in all.
     pub compared: Option<(u64, u64)>,
 }
 
@@ -230,7 +230,8 @@ impl Node {
             holding: !common.outputs.is_empty(),
             compared: match &self.role {
                 Role::Primary(primary) => primary.peer.compared(),
-                _ => None,
+                Role::Standby(standby) => standby.compared(),
+                Role::Finished => None,
             },
         }
     }

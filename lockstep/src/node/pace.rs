@@ -7,13 +7,17 @@ use crate::lag::rest_ns;
 
 /// The backup must have kept up for so long before the user is told that it does.
 const NEWS_NS: u64 = 2_000_000_000;
+/// A guest whose changes to its disks are waited for rests at most so long at a time.
+const MOST_REST_NS: u64 = 1_000_000_000;
 
 impl Primary {
-    /// Slows the guest when the backup lags.
+    /// Slows the guest when the backup lags, or when its disks cannot be made equal otherwise.
     pub fn rest(&mut self, common: &mut Common, ran_ns: u64) {
         let lag_ns = self.lag.lag_ns(common.now);
         let limit_ns = common.settings.lag_limit_ns;
-        self.rest_until = common.now.saturating_add(rest_ns(lag_ns, limit_ns, ran_ns));
+        let parts = 1u64 << self.peer.slowdown().min(16);
+        let for_disks_ns = ran_ns.saturating_mul(parts - 1).min(MOST_REST_NS);
+        self.rest_until = common.now.saturating_add(rest_ns(lag_ns, limit_ns, ran_ns).max(for_disks_ns));
         if lag_ns > limit_ns {
             self.lagged_at = common.now;
             if !self.slowed {

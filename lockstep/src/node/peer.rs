@@ -39,6 +39,14 @@ impl Peer {
         }
     }
 
+    /// The guest is to run one part in two to the power of this, for its disks to be made equal.
+    pub fn slowdown(&self) -> u32 {
+        match self {
+            Peer::Joining { mirror, .. } => mirror.slowdown(),
+            _ => 0,
+        }
+    }
+
     pub fn is_protected(&self) -> bool {
         matches!(self, Peer::Paired { protected: true, .. })
     }
@@ -164,9 +172,18 @@ impl Primary {
                 mirror.done(done).iter().for_each(|message| common.send(message));
             }
             done => {
+                let before = mirror.slowdown();
                 mirror.done(done).iter().for_each(|message| common.send(message));
                 if mirror.is_equal() {
                     common.notice(Notice::Mirrored { sent_bytes: mirror.sent().saturating_mul(BLOCK_BYTES) });
+                    self.rest_until = common.now;
+                } else if mirror.is_hopeless() {
+                    let reason = "the guest changes its disks faster than they can be copied";
+                    common.send(&Message::Refused { reason: reason.into() });
+                    self.rest_until = common.now;
+                    self.lose_peer(common, reason);
+                } else if before == 0 && mirror.slowdown() > 0 {
+                    common.notice(Notice::Outwritten);
                 }
             }
         }

@@ -313,6 +313,11 @@ impl Standby {
         }
     }
 
+    /// How far its disks have been compared.
+    pub fn compared(&self) -> Option<(u64, u64)> {
+        if let Stage::Mirroring(mirroring) = &self.stage { Some(mirroring.progress()) } else { None }
+    }
+
     pub fn summary(&self, common: &Common) -> (State, bool, u64, Icount) {
         match &self.stage {
             Stage::Waiting => (State::Waiting, false, 0, Icount(0)),

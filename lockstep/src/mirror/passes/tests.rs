@@ -2,7 +2,7 @@
 
 use super::super::mirroring::Mirroring;
 use super::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Disk = BTreeMap<BlockId, u8>;
 
@@ -32,6 +32,52 @@ fn perform(disk: &mut Disk, changes: &mut Vec<BlockId>, work: DiskWork) -> DiskD
             DiskDone::Finished
         }
     }
+}
+
+/// What became of disks between which blocks go one at a time, while the guest changes `rate` of them meanwhile when it
+/// runs at full speed: the slowdown at the end, and how many blocks were left for the image; `None`: given up.
+fn outwritten(rate: u64) -> Option<(u32, usize)> {
+    const BLOCKS: u64 = 600;
+    let mut passes = Passes::new(&[BLOCKS * 2048]);
+    let (mut changed, mut next, mut owed, mut slowest) = (BTreeSet::new(), 0u64, 0u64, 0);
+    for _ in 0..200_000 {
+        slowest = passes.slowdown().max(slowest);
+        let carried = match passes.work() {
+            Some(DiskWork::Watch) => (DiskDone::Finished, 0),
+            Some(DiskWork::Changes) => (DiskDone::Changed(std::mem::take(&mut changed).into_iter().collect()), 0),
+            Some(DiskWork::Read(ids)) => (DiskDone::Blocks(ids.iter().map(|id| (*id, vec![])).collect()), ids.len()),
+            Some(DiskWork::Compare(theirs)) => (DiskDone::Blocks(Vec::new()), theirs.len()),
+            None if passes.is_equal() => return Some((slowest, passes.rest().len())),
+            None if passes.is_hopeless() => return None,
+            other => panic!("{other:?}"),
+        };
+        owed += carried.1 as u64 * rate * 1024 >> passes.slowdown();
+        for _ in 0..(owed / 1024).min(BLOCKS) {
+            next = (next + 1) % BLOCKS;
+            changed.insert((0, next));
+        }
+        owed %= 1024;
+        passes.done(carried.0);
+        if passes.step == Step::Await {
+            let first = passes.compared;
+            passes.hashes(first, vec![[0; 32]; passes.layout.batch(first).len()]).unwrap();
+        }
+    }
+    panic!("it never ends");
+}
+
+#[test]
+fn a_guest_that_outwrites_the_link_is_slowed_until_little_is_left() {
+    assert_eq!(outwritten(0), Some((0, 0)));
+    for (rate, slowest) in [(1, 1), (2, 2), (8, 4), (100, 8)] {
+        let (slowed, rest) = outwritten(rate).expect("the disks became equal");
+        assert!(slowed >= slowest && rest <= FEW, "{rate}: slowed by {slowed}, {rest} left");
+    }
+}
+
+#[test]
+fn a_guest_that_cannot_be_slowed_enough_is_left_without_that_standby() {
+    assert_eq!(outwritten(4000), None);
 }
 
 /// Runs the whole exchange; the guest writes `writes` blocks, a few between any two steps. Gives the blocks sent.
