@@ -66,6 +66,8 @@ pub struct Builder<'a> {
     pub marks: Vec<(u32, u8)>,
     /// Out of line parts.
     pub cold: Vec<Cold>,
+    /// Whether string instructions are the host's where they can be.
+    pub inlines: bool,
     /// What is known of the instruction's accesses to the stack.
     pub plan: Plan,
     /// Displacements of the mode's tables.

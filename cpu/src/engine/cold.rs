@@ -6,6 +6,7 @@ use super::frame::displacement;
 use super::sites::{AccessSite, Site};
 use super::stack::Check;
 use crate::exception::Exception;
+use iced_x86::Instruction;
 
 /// Code that is reached rarely, placed after the block's last instruction.
 pub enum Cold {
@@ -44,6 +45,17 @@ pub enum Cold {
         index: u8,
         /// What it raises.
         exception: Exception,
+    },
+    /// The instruction is executed in Rust after all.
+    System {
+        /// Instruction of the block.
+        index: u8,
+        /// The hot jump's displacement.
+        jump: usize,
+        /// The instruction.
+        instruction: Instruction,
+        /// Host address of the next one.
+        after: u64,
     },
     /// The stack is in another page than remembered.
     StackPage {
@@ -98,6 +110,10 @@ impl Builder<'_> {
                     self.service(Site::Raise { block, index, exception });
                 }
                 Cold::StackPage { index, jump, back, check } => self.cold_stack_page(index, jump, back, check),
+                Cold::System { index, jump, instruction, after } => {
+                    self.aim_here(jump);
+                    self.service(Site::System { block: self.block, index, instruction, after });
+                }
                 Cold::LoadFpu { jump, back } => {
                     self.aim_here(jump);
                     self.constant(host::RCX, self.base + back as u64);

@@ -86,6 +86,10 @@ pub struct Frame {
     pub host_rsp: u64,
     /// The engine that owns the frame.
     pub engine: u64,
+    /// The guard's base, negated.
+    pub negated_guard: u64,
+    /// RFLAGS.DF, as a mask.
+    pub direction: u64,
     /// Scratch of one guest instruction.
     pub temporary: u64,
     /// Offset in a segment that is not flat, of the access under way.
@@ -210,6 +214,7 @@ impl FrameMapping {
             ptr::write(&raw mut (*frame).state, State::default());
             (*frame).fpu_in_memory = 1;
             (*frame).host_mxcsr = 0x1f80;
+            (*frame).direction = crate::state::rflags::DF;
             (*frame).stack = [[StackPage::EMPTY; 2]; 2];
         }
         Ok(mapping)

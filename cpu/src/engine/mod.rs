@@ -16,6 +16,7 @@ pub mod frame;
 #[cfg(test)]
 mod goldens;
 pub mod hasher;
+mod inline_strings;
 mod legacy;
 pub mod options;
 mod quick_strings;
@@ -161,6 +162,7 @@ impl Engine {
         });
         let address = &raw mut *engine as u64;
         engine.frame().engine = address;
+        engine.frame().negated_guard = engine.guard.base().wrapping_neg();
         Ok(engine)
     }
 

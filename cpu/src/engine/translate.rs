@@ -7,7 +7,7 @@ use super::frame::TableDisplacements;
 use super::options::Optimisation;
 use super::sites::Site;
 use super::stack::{self, Plan};
-use super::transfer;
+use super::{inline_strings, transfer};
 use crate::exception::Exception;
 use crate::memory::PAGE;
 use crate::system;
@@ -181,9 +181,12 @@ impl Engine {
             instructions.iter().any(|one| always_raises(one, mode).is_none() && uses_fpu(one) && !system::handles(one));
         let trampolines = self.trampolines;
         let joins = !once && !mode.isolated() && mode.flat() && self.optimisations.has(Optimisation::KeptBlocks);
-        let grouped = joins && mode.long() && mode.0 & Mode::GENERAL == 0 && second_page.is_none();
+        let grouped = self.optimisations.has(Optimisation::StackPage)
+            && joins
+            && mode.long() && mode.0 & Mode::GENERAL == 0 && second_page.is_none();
         let opaque = |one: &Instruction| always_raises(one, mode).is_some() || is_left_to_rust(one, mode);
         let plans = if grouped { stack::plan(instructions, mode.user(), opaque) } else { Vec::new() };
+        let inlines = joins && self.optimisations.has(Optimisation::InlineStrings);
         let mut builder = Builder {
             base,
             out: Vec::with_capacity(2048),
@@ -198,6 +201,7 @@ impl Engine {
             index: 0,
             marks: vec![(0, 0)],
             plan: Plan::default(),
+            inlines,
             cold: Vec::new(),
             tables: TableDisplacements::new(mode.user()),
             trampolines: &trampolines,
@@ -272,6 +276,8 @@ fn emit_instruction(builder: &mut Builder, instruction: &Instruction, factory: &
     if let Some(exception) = always_raises(instruction, builder.mode) {
         let site = Site::Raise { block: builder.block, index: builder.index, exception };
         builder.service(site);
+    } else if let Some(shape) = inline_strings::shape(instruction, builder.mode).filter(|_| builder.inlines) {
+        builder.inline_string(shape, instruction);
     } else if is_left_to_rust(instruction, builder.mode) {
         let position = builder.sites.len();
         builder.service(Site::System {
