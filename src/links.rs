@@ -9,6 +9,7 @@ use ftemu_lockstep::Event;
 use ftemu_transport::{Closed, Event as News, Events, Identity, Link, LinkError, Listener, Settings, Trust, dial};
 use serde_json::json;
 use tokio::net::lookup_host;
+use tokio::runtime::Handle;
 
 use crate::edge::Edge;
 use crate::journal::Journal;
@@ -21,11 +22,13 @@ pub struct Peer {
     /// As the user wrote it.
     pub name: String,
     /// Our key.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Keys it may have.
     pub trust: Trust,
     /// Times of the link.
     pub settings: Settings,
+    /// Where the link lives.
+    pub thread: Handle,
 }
 
 impl Peer {
@@ -40,7 +43,10 @@ impl Peer {
             .collect();
         let mut failure = anyhow!("{} has no address", self.name);
         for address in addresses {
-            match dial(address, &self.identity, &self.trust, &self.settings).await {
+            let (identity, trust, settings) = (Arc::clone(&self.identity), self.trust.clone(), self.settings.clone());
+            // The link lives where it is made.
+            let dialling = self.thread.spawn(async move { dial(address, &identity, &trust, &settings).await });
+            match dialling.await.context("the link's thread ended")? {
                 Ok(link) => return Ok(link),
                 Err(error @ (LinkError::Unreachable { .. } | LinkError::Bind { .. })) => failure = error.into(),
                 Err(error) => bail!(error),
@@ -61,13 +67,13 @@ pub async fn keep_dialling(
 ) {
     let mut told = None;
     if let Some((link, events)) = first {
-        serve(edge, link, events, journal).await;
+        serve_there(&peer.thread, edge, link, events, journal).await;
     }
     loop {
         match peer.dial().await {
             Ok((link, events)) => {
                 told = None;
-                serve(edge, link, events, journal).await;
+                serve_there(&peer.thread, edge, link, events, journal).await;
             }
             Err(error) => {
                 let why = format!("{error:#}");
@@ -85,14 +91,14 @@ pub async fn keep_dialling(
 }
 
 /// Accepts the other server whenever it comes; never returns while the listener is open.
-pub async fn keep_accepting(listener: &mut Listener, edge: &Arc<Edge>, journal: &Journal) {
+pub async fn keep_accepting(listener: &mut Listener, thread: &Handle, edge: &Arc<Edge>, journal: &Journal) {
     let mut told = String::new();
     loop {
         match listener.accept().await {
             Ok((link, events)) => {
                 told.clear();
                 let (edge, journal) = (Arc::clone(edge), journal.clone());
-                tokio::spawn(async move { serve(&edge, link, events, &journal).await });
+                thread.spawn(async move { serve(&edge, link, events, &journal).await });
             }
             Err(LinkError::ListenerClosed) => return,
             Err(error) => {
@@ -105,6 +111,14 @@ pub async fn keep_accepting(listener: &mut Listener, edge: &Arc<Edge>, journal: 
             }
         }
     }
+}
+
+/// Carries a link's messages to the node, on the link's thread, until it ends.
+async fn serve_there(thread: &Handle, edge: &Arc<Edge>, link: Link, events: Events, journal: &Journal) {
+    let (edge, journal) = (Arc::clone(edge), journal.clone());
+    let served = thread.spawn(async move { serve(&edge, link, events, &journal).await });
+    // It does not fail; a panic there has been told.
+    let _ = served.await;
 }
 
 /// Carries a link's messages to the node until it ends.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use crate::arbiter::Arbiter;
 use crate::arguments::SideArguments;
 use crate::drives::Policy;
-use crate::edge::{self, Edge, Figures, Limits, Sinks};
+use crate::edge::{self, Edge, Figures, Limits, LinkThread, Sinks};
 use crate::journal::Journal;
 use crate::links::{self, Peer};
 use crate::network::Network;
@@ -49,6 +49,8 @@ pub struct Side {
     network: Network,
     signals: [Signal; 3],
     lives: u32,
+    /// After the listener and the links, which live there.
+    thread: LinkThread,
 }
 
 /// What begins a life.
@@ -73,10 +75,12 @@ impl Side {
     /// # Errors
     /// When one of them cannot be had, or there is no identity.
     pub async fn open(arguments: SideArguments, policy: Policy, tap: Tap, journal: Journal) -> Result<Self> {
+        let thread = LinkThread::start(&journal)?;
         let settings = ftemu_transport::Settings { silence_limit: arguments.silence_limit, ..Default::default() };
         let mut listener = None;
         if let Some(address) = arguments.listen {
             let (identity, trust) = identity::of_side(&arguments)?;
+            let _there = thread.handle().enter();
             let bound = Listener::bind(address, identity, trust, settings.clone())?;
             journal.listening(bound.local_address()?);
             listener = Some(bound);
@@ -84,7 +88,7 @@ impl Side {
         let mut peer = None;
         if let Some(name) = arguments.peer.clone() {
             let (identity, trust) = identity::of_side(&arguments)?;
-            peer = Some(Peer { name, identity, trust, settings });
+            peer = Some(Peer { name, identity: Arc::new(identity), trust, settings, thread: thread.handle().clone() });
         }
         let mut console = None;
         if let Some(address) = arguments.console_listen {
@@ -100,7 +104,7 @@ impl Side {
         let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         let [interrupt, terminate, hangup] = signals;
         let signals = [interrupt?, terminate?, hangup?];
-        Ok(Self { arguments, policy, tap, journal, peer, listener, console, viewers, network, signals, lives: 0 })
+        Ok(Self { arguments, policy, tap, journal, peer, listener, console, viewers, network, signals, lives: 0, thread })
     }
 
     /// How the node is to behave.
@@ -142,6 +146,7 @@ impl Side {
         };
         let edge = Edge::new(node, sinks, Limits { must_pair, once });
         let guest = edge.start(hands)?;
+        let time = self.thread.spawn(Arc::clone(&edge).keep_time());
         let arbiter = self.arguments.arbiter.clone().map(|path| Arbiter::new(path, claimant));
         let asking = tokio::spawn(edge::ask_arbiter(Arc::clone(&edge), arbiter, terms));
         let mut clients = console::server::Clients::new();
@@ -154,6 +159,7 @@ impl Side {
             link.finish(LAST_WORDS, 0, "this side is done").await;
         }
         asking.abort();
+        time.abort();
         let sound = guest.finish(LAST_WORK).await;
         edge.close();
         self.journal.flush();
@@ -172,7 +178,7 @@ impl Side {
         keyboard: Option<&mut Keyboard>,
     ) -> std::convert::Infallible {
         let shares_terminal = keyboard.is_some();
-        let Self { peer, listener, console, viewers, network, signals, journal, arguments, .. } = self;
+        let Self { peer, listener, console, viewers, network, signals, journal, arguments, thread, .. } = self;
         let dialling = async {
             match peer {
                 Some(peer) => links::keep_dialling(peer, edge, link, must_pair, journal).await,
@@ -181,7 +187,7 @@ impl Side {
         };
         let accepting = async {
             match listener {
-                Some(listener) => links::keep_accepting(listener, edge, journal).await,
+                Some(listener) => links::keep_accepting(listener, thread.handle(), edge, journal).await,
                 None => std::future::pending().await,
             }
         };
@@ -202,7 +208,6 @@ impl Side {
             accepting,
             serving,
             showing,
-            edge.keep_time(),
             network.attend(edge, journal),
             dismiss(dismissed),
             stop(signals, keyboard, edge),

@@ -36,8 +36,9 @@ impl<G: Guest> Driver<G> {
 
     /// Does the next piece of work.
     pub fn step(&mut self, now: u64) -> Step {
+        self.node.tick(now);
         match self.node.work(now) {
-            Work::Wait { until_ns } => Step::Wait(until_ns),
+            Work::Wait { until_ns } => Step::Wait([until_ns, self.node.deadline()].into_iter().flatten().min()),
             work => Step::Worked(self.hands.execute(work)),
         }
     }

@@ -13,8 +13,8 @@
 //!                       let done = hands.execute(work);         // the lock is NOT held here
 //!                       node.lock().done(now(), done);
 //!                       carry out node.poll() }
-//! network task:  on every event   { node.lock().handle(now(), event);  carry out node.poll();  nudge the guest thread }
-//! timer:         at node.deadline() { node.lock().tick(now());         carry out node.poll();  nudge the guest thread }
+//! network task:  on every event   { node.lock().handle(now(), event);  carry out node.poll();  nudge if node.stirred() }
+//! its timer:     at node.deadline() { node.lock().tick(now());         carry out node.poll();  nudge if node.stirred() }
 //! ```
 //!
 //! One thread will do as well: [`Driver`] couples a [`Node`] and its [`Hands`] (the simulator uses it). The order in which
@@ -72,8 +72,10 @@ pub mod outputs;
 pub mod record;
 pub mod replay;
 pub mod settings;
+pub mod silence;
 pub mod stations;
 pub mod transfer;
+pub mod waits;
 pub mod wire;
 pub mod work;
 

@@ -7,6 +7,7 @@
 use crate::event::Release;
 use crate::guest::{Emitted, Output};
 use crate::message::{Stream, Way};
+use crate::waits::{Percentiles, Waits};
 use ftemu_cpu::Icount;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,6 +19,7 @@ pub struct Outputs {
     ports: BTreeMap<u8, Port>,
     frames: BTreeMap<u8, u64>,
     history_bytes: usize,
+    waits: Waits,
 }
 
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ struct Held {
     count: Icount,
     /// Records that must be acknowledged first.
     needs: u64,
+    /// Host time at which it was made.
+    made_ns: u64,
     release: Release,
 }
 
@@ -65,12 +69,28 @@ impl Port {
 impl Outputs {
     /// None yet; at most `history_bytes` of released bytes are kept per port.
     pub fn new(history_bytes: usize) -> Self {
-        Self { held: VecDeque::new(), held_bytes: 0, ports: BTreeMap::new(), frames: BTreeMap::new(), history_bytes }
+        Self {
+            held: VecDeque::new(),
+            held_bytes: 0,
+            ports: BTreeMap::new(),
+            frames: BTreeMap::new(),
+            history_bytes,
+            waits: Waits::default(),
+        }
     }
 
     /// Takes what the guest made after `from` and up to `count`; it may leave when `needs` records are acknowledged.
-    pub fn hold(&mut self, outputs: Vec<Emitted>, from: Icount, count: Icount, needs: u64) {
-        for Emitted { output, .. } in outputs {
+    /// `made` tells the host's time at which the guest was at a count.
+    pub fn hold(
+        &mut self,
+        outputs: Vec<Emitted>,
+        from: Icount,
+        count: Icount,
+        needs: u64,
+        made: impl Fn(Icount) -> u64,
+    ) {
+        for Emitted { output, count: at } in outputs {
+            let made_ns = made(at);
             let release = match output {
                 Output::Serial { port, bytes } => {
                     let stream = self.ports.entry(port).or_default();
@@ -89,13 +109,27 @@ impl Outputs {
                 Output::PowerOff => Release::PowerOff,
                 Output::Reset => Release::Reset,
             };
-            self.held.push_back(Held { from, count, needs, release });
+            self.held.push_back(Held { from, count, needs, made_ns, release });
         }
     }
 
-    /// Takes out what may leave when `acknowledged` records are.
-    pub fn release(&mut self, acknowledged: u64) -> Vec<Release> {
-        self.pop_while(|held| held.needs <= acknowledged)
+    /// Takes out what may leave at `now` (ns) when `acknowledged` records are.
+    pub fn release(&mut self, acknowledged: u64, now: u64) -> Vec<Release> {
+        let ready = |held: &Held| held.needs <= acknowledged;
+        for held in self.held.iter().take_while(|held| ready(held)) {
+            self.waits.add(now.saturating_sub(held.made_ns));
+        }
+        self.pop_while(ready)
+    }
+
+    /// How long what was released here had waited.
+    pub fn waits(&mut self) -> &mut Waits {
+        &mut self.waits
+    }
+
+    /// The same, as figures.
+    pub fn waited(&self) -> Percentiles {
+        self.waits.percentiles()
     }
 
     /// Drops what the peer has let out: everything made up to `count`.
@@ -208,19 +242,19 @@ mod tests {
     #[test]
     fn nothing_is_seen_before_its_records_are_acknowledged() {
         let mut outputs = Outputs::new(100);
-        outputs.hold(sent(b"one"), Icount(0), Icount(10), 1);
-        outputs.hold(sent(b"two"), Icount(10), Icount(20), 2);
+        outputs.hold(sent(b"one"), Icount(0), Icount(10), 1, |_| 0);
+        outputs.hold(sent(b"two"), Icount(10), Icount(20), 2, |_| 0);
         assert!(outputs.piece(0, 0).bytes.is_empty());
-        assert_eq!(outputs.release(1), [Release::Serial { port: 0, position: 0, bytes: b"one".to_vec() }]);
+        assert_eq!(outputs.release(1, 0), [Release::Serial { port: 0, position: 0, bytes: b"one".to_vec() }]);
         assert_eq!(outputs.piece(0, 1), Piece { position: 1, bytes: b"ne".to_vec() });
-        assert_eq!(outputs.release(2), [Release::Serial { port: 0, position: 3, bytes: b"two".to_vec() }]);
+        assert_eq!(outputs.release(2, 0), [Release::Serial { port: 0, position: 3, bytes: b"two".to_vec() }]);
         assert_eq!(outputs.piece(0, 9), Piece { position: 9, bytes: Vec::new() });
     }
 
     #[test]
     fn history_is_trimmed_but_never_what_is_held() {
         let mut outputs = Outputs::new(4);
-        outputs.hold(sent(b"0123456789"), Icount(0), Icount(10), 1);
+        outputs.hold(sent(b"0123456789"), Icount(0), Icount(10), 1, |_| 0);
         assert_eq!(outputs.held_bytes(), 10);
         outputs.released_by_peer(Icount(9));
         assert_eq!(outputs.held_bytes(), 10);
@@ -233,31 +267,31 @@ mod tests {
         let frame = |nic, byte| Emitted { count: Icount(0), output: Output::Frame { nic, bytes: vec![byte; 60] } };
         let release = |nic, number, byte| Release::Frame { nic, number, bytes: vec![byte; 60] };
         let mut outputs = Outputs::new(4);
-        outputs.hold(vec![frame(0, 1), frame(1, 2), frame(0, 3)], Icount(0), Icount(10), 1);
-        assert_eq!((outputs.held_bytes(), outputs.release(0)), (180, vec![]));
-        assert_eq!(outputs.release(1), [release(0, 0, 1), release(1, 0, 2), release(0, 1, 3)]);
+        outputs.hold(vec![frame(0, 1), frame(1, 2), frame(0, 3)], Icount(0), Icount(10), 1, |_| 0);
+        assert_eq!((outputs.held_bytes(), outputs.release(0, 0)), (180, vec![]));
+        assert_eq!(outputs.release(1, 0), [release(0, 0, 1), release(1, 0, 2), release(0, 1, 3)]);
         assert_eq!(outputs.held_bytes(), 0);
         let (heads, _): (Vec<Stream>, Vec<Vec<u8>>) = outputs.streams().into_iter().unzip();
         let mut standby = Outputs::new(4);
         assert!(!standby.stands_at(&heads));
         standby.begin(&heads);
         assert!(standby.stands_at(&heads));
-        standby.hold(vec![frame(0, 4), frame(1, 5)], Icount(10), Icount(11), 0);
-        assert_eq!(standby.release(0), [release(0, 2, 4), release(1, 1, 5)]);
+        standby.hold(vec![frame(0, 4), frame(1, 5)], Icount(10), Icount(11), 0, |_| 0);
+        assert_eq!(standby.release(0, 0), [release(0, 2, 4), release(1, 1, 5)]);
     }
 
     #[test]
     fn a_standby_continues_the_positions() {
         let mut outputs = Outputs::new(4);
-        outputs.hold(sent(b"0123456789"), Icount(0), Icount(10), 1);
-        outputs.release(1);
+        outputs.hold(sent(b"0123456789"), Icount(0), Icount(10), 1, |_| 0);
+        outputs.release(1, 0);
         let (heads, histories): (Vec<Stream>, Vec<Vec<u8>>) = outputs.streams().into_iter().unzip();
         let mut standby = Outputs::new(4);
         standby.begin(&heads);
         assert!(!standby.stands_at(&heads));
         standby.history(0, &histories[0]);
         assert!(standby.stands_at(&heads));
-        standby.hold(sent(b"ab"), Icount(10), Icount(11), 0);
-        assert_eq!(standby.release(0), [Release::Serial { port: 0, position: 10, bytes: b"ab".to_vec() }]);
+        standby.hold(sent(b"ab"), Icount(10), Icount(11), 0, |_| 0);
+        assert_eq!(standby.release(0, 0), [Release::Serial { port: 0, position: 10, bytes: b"ab".to_vec() }]);
     }
 }

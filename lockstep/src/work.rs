@@ -15,7 +15,7 @@ use ftemu_devices::storage::Storage;
 /// A piece of work for the guest.
 #[derive(Debug)]
 pub enum Work {
-    /// Nothing until an event is handled, or until the given time (ns), whichever is first.
+    /// Nothing until [`crate::Node::stirred`], or until the given time (ns), whichever is first.
     Wait {
         /// When to ask again at the latest.
         until_ns: Option<u64>,

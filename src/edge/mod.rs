@@ -1,13 +1,15 @@
 //! One life of a side: a node, its guest, and what carries out the node's wishes.
 //!
 //! The node is behind one lock that is never held while the guest runs or anything blocks. Two threads matter: the
-//! guest's (`worker`), and the one that runs all network tasks. Whoever makes the node speak carries out what it says
+//! guest's (`worker`), and the link's (`network`). Whoever makes the node speak carries out what it says
 //! before giving the lock back, so that its order is kept; each wish is only a push into a queue. Threads wake each
 //! other; none looks again and again.
 
+mod network;
 mod screen;
 mod sinks;
 mod status;
+mod urgency;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -22,8 +24,12 @@ use crate::console::ledger::{CONSOLE_PORT, Ledger};
 use crate::drives::Policy;
 use crate::host;
 
+pub use network::LinkThread;
 pub use sinks::Sinks;
 pub use status::Figures;
+
+/// Time is let pass at least so often.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// One life of a side.
 pub struct Edge {
@@ -49,6 +55,8 @@ struct Inner {
     limits: Limits,
     last_link: u64,
     log_bytes: u64,
+    /// The guest's thread waits for a nudge.
+    waiting: bool,
 }
 
 /// What this side does not put up with.
@@ -85,6 +93,7 @@ impl Edge {
             limits,
             last_link: 0,
             log_bytes: 0,
+            waiting: false,
         };
         Arc::new(Self {
             inner: Mutex::new(inner),
@@ -183,6 +192,8 @@ impl Edge {
     pub fn fail(&self, why: String) {
         self.end(Finish::Failed(why));
         self.news.send_modify(|news| *news += 1);
+        // Under the lock, so that the guest's thread is either before its look or asleep.
+        let _inner = self.lock();
         self.nudge.notify_all();
     }
 
@@ -211,9 +222,10 @@ impl Edge {
         self.lock().paired
     }
 
-    /// Lets time pass for the node when nothing else happens; never returns.
-    pub async fn keep_time(&self) {
-        // The guest's thread keeps time at every look; this is for when it is busy with something long.
+    /// Keeps the node's watch over the other server, and lets time pass when nothing else happens; never returns. To be
+    /// run by whoever takes what the other server sends, and not before that.
+    pub async fn keep_time(self: Arc<Self>) {
+        // The guest's thread lets time pass at every look; this is for when it is busy with something long.
         let coarse = Duration::from_millis(5);
         loop {
             let deadline = {
@@ -222,10 +234,10 @@ impl Edge {
                 self.carry_out(&mut inner);
                 inner.node.deadline()
             };
-            let due = deadline.map_or(Duration::from_millis(100), |ns| {
+            let due = deadline.map_or(LOOK, |ns| {
                 host::instant(ns).saturating_duration_since(std::time::Instant::now())
             });
-            tokio::time::sleep(due.max(coarse)).await;
+            tokio::time::sleep(due.clamp(coarse, LOOK)).await;
         }
     }
 
@@ -245,9 +257,10 @@ impl Edge {
 
     /// Carries out all that the node wants done, and wakes whom it concerns.
     fn carry_out(&self, inner: &mut Inner) {
-        let mut news = false;
+        let (mut news, mut over) = (false, false);
         while let Some(action) = inner.node.poll() {
             news |= matches!(action, Action::Release(_) | Action::Finished(_));
+            over |= matches!(action, Action::Finished(_) | Action::Notice(_));
             match action {
                 Action::Finished(finish) => self.end(finish),
                 Action::Notice(notice) if inner.is_too_much(&notice) => {
@@ -274,7 +287,11 @@ impl Edge {
         if news {
             self.news.send_modify(|news| *news += 1);
         }
-        self.nudge.notify_all();
+        // Waking a thread is dear: only if it sleeps, and there is something for it.
+        if inner.waiting && (inner.node.stirred() || over) {
+            inner.waiting = false;
+            self.nudge.notify_all();
+        }
     }
 }
 

@@ -35,6 +35,10 @@ impl Figures {
             "records": status.records,
             "agreed": status.agreed.0,
             "holding": status.holding,
+            "outputs": status.waited.count,
+            "output_wait_us": { "p50": us(status.waited.middle_ns), "p99": us(status.waited.late_ns), "max": us(status.waited.longest_ns) },
+            "patience_ms": status.patience_ns / 1_000_000,
+            "starved_ms": status.starved_ns / 1_000_000,
             "compared_mib": status.compared.map(|(compared, _)| compared),
             "to_compare_mib": status.compared.map(|(_, total)| total),
             "instructions_per_second": rate,
@@ -46,6 +50,10 @@ impl Figures {
             "tethered": link.map(|(.., tethered)| tethered),
         })
     }
+}
+
+fn us(ns: u64) -> f64 {
+    ns as f64 / 1000.0
 }
 
 impl Edge {

@@ -36,8 +36,15 @@ pub struct Granted {
 
 /// Asks for urgency for the calling thread.
 pub fn raise() -> Granted {
-    let nice = set(NICE);
-    Granted { slice: nice || set(0), nice }
+    let inherited = nice();
+    let better = set(NICE.min(inherited));
+    Granted { slice: better || set(inherited), nice: better }
+}
+
+/// The nice value that the thread has already.
+fn nice() -> i32 {
+    // SAFETY: getpriority(2) takes numbers and touches no memory; 0 is the calling thread.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
 fn set(nice: i32) -> bool {

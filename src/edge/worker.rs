@@ -53,6 +53,7 @@ impl Edge {
                 self.view.show(hands.guest().and_then(Guest::screen));
                 inner = self.lock();
             }
+            inner.node.stirred();
             let work = inner.node.work(host::now_ns());
             if let Work::Apply(input) = &work {
                 let records = inner.node.status().records;
@@ -74,14 +75,21 @@ impl Edge {
     }
 
     /// Waits for an event, until a time at most.
-    fn wait<'a>(&'a self, inner: MutexGuard<'a, Inner>, until_ns: Option<u64>) -> MutexGuard<'a, Inner> {
+    fn wait<'a>(&'a self, mut inner: MutexGuard<'a, Inner>, until_ns: Option<u64>) -> MutexGuard<'a, Inner> {
         if self.finished.borrow().is_some() {
             return inner;
         }
         let patience = until_ns
             .map_or(Duration::from_secs(1), |until| host::instant(until).saturating_duration_since(Instant::now()));
+        // Something may have happened in consequence of the node's very words.
+        if inner.node.stirred() {
+            return inner;
+        }
+        inner.waiting = true;
         let waited = self.nudge.wait_timeout(inner, patience);
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        inner.waiting = false;
+        inner
     }
 }
 

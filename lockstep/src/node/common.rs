@@ -12,6 +12,7 @@ use crate::message::{Message, Side};
 use crate::outputs::Outputs;
 use crate::record::{Entry, Position};
 use crate::settings::Settings;
+use crate::silence::Silence;
 use crate::stations::Stations;
 use crate::work::Place;
 use std::collections::VecDeque;
@@ -38,6 +39,9 @@ pub(super) struct Common {
     pub last_link: u64,
     /// When the peer was last heard; counts while there is one to hear.
     pub heard_ns: u64,
+    pub silence: Silence,
+    /// Something happened that may give the guest work.
+    pub stirred: bool,
     /// The user was told that it is silent.
     pub silent: bool,
     pub guest: GuestView,
@@ -47,6 +51,8 @@ pub(super) struct Common {
     pub claim: Option<Claim>,
     pub turn: Option<Turn>,
     next_heartbeat: u64,
+    /// The guest's clock is told by then, though other messages are signs of life enough.
+    next_clock: u64,
     told_no_arbiter: bool,
 }
 
@@ -91,6 +97,7 @@ impl Common {
     pub fn new(settings: Settings, identity: Identity, incarnation: u64, now: u64, log: Log) -> Self {
         let outputs = Outputs::new(settings.history_bytes);
         let pacer = Pacer::new(now, 0, settings.clock_tolerance_ns);
+        let silence = Silence::new(settings.silence_ns, settings.heartbeat_ns, now);
         Self {
             settings,
             identity,
@@ -105,6 +112,8 @@ impl Common {
             link: None,
             last_link: 0,
             heard_ns: now,
+            silence,
+            stirred: true,
             silent: false,
             guest: GuestView::default(),
             pacer,
@@ -112,6 +121,7 @@ impl Common {
             claim: None,
             turn: None,
             next_heartbeat: now,
+            next_clock: now,
             told_no_arbiter: false,
         }
     }
@@ -126,11 +136,13 @@ impl Common {
     pub fn send(&mut self, message: &Message) {
         if let Some(link) = &self.link {
             let (link, class) = (link.number, message.class());
+            self.next_heartbeat = self.now.saturating_add(self.settings.heartbeat_ns);
             self.actions.push_back(Action::Send { link, class, bytes: message.encode() });
         }
     }
 
     pub fn notice(&mut self, notice: Notice) {
+        self.stirred = true;
         self.actions.push_back(Action::Notice(notice));
     }
 
@@ -151,7 +163,9 @@ impl Common {
             link.greeted = true;
         }
         self.next_heartbeat = self.now;
+        self.next_clock = self.now;
         self.heard();
+        self.silence.restart(self.now);
         if !self.settings.arbiter && !self.told_no_arbiter {
             self.told_no_arbiter = true;
             self.notice(Notice::NoArbiter);
@@ -160,16 +174,11 @@ impl Common {
 
     pub fn heard(&mut self) {
         self.heard_ns = self.now;
+        self.silence.heard(self.now);
         if self.silent {
             self.silent = false;
             self.notice(Notice::Heard);
         }
-    }
-
-    /// How long the peer has not been heard, if that is longer than allowed.
-    pub fn quiet(&self) -> Option<u64> {
-        let quiet = self.now.saturating_sub(self.heard_ns);
-        (quiet > self.settings.silence_ns).then_some(quiet)
     }
 
     pub fn hello(&mut self, side: Side, position: Option<crate::record::Position>) {
@@ -177,17 +186,17 @@ impl Common {
         self.send(&Message::Hello { identity, incarnation, side, term, position });
     }
 
-    /// Sends a sign of life if one is due.
+    /// Sends a sign of life if one is due: any message is one, but what waits in a stream may not arrive in time.
     pub fn heartbeat(&mut self) {
-        if self.greeted() && self.now >= self.next_heartbeat {
-            self.next_heartbeat = self.now + self.settings.heartbeat_ns;
+        if self.greeted() && (self.now >= self.next_heartbeat || self.now >= self.next_clock) {
+            self.next_clock = self.now.saturating_add(self.settings.heartbeat_ns.saturating_mul(2));
             let now_ns = self.pacer.target_ns(self.now);
             self.send(&Message::Heartbeat { term: self.term, now_ns });
         }
     }
 
     pub fn deadline(&self) -> Option<u64> {
-        let heartbeat = self.greeted().then_some(self.next_heartbeat);
+        let heartbeat = self.greeted().then_some(self.next_heartbeat.min(self.next_clock));
         let claim = self.claim.as_ref().and_then(|claim| claim.again_ns);
         [heartbeat, claim].into_iter().flatten().min()
     }
@@ -240,6 +249,7 @@ impl Common {
 
     /// This side is done. What is held is never seen.
     pub fn finish(&mut self, finish: Finish) {
+        self.stirred = true;
         self.claim = None;
         self.outputs.discard();
         self.disconnect_unless(!matches!(finish, Finish::Fenced { .. }));
@@ -281,7 +291,7 @@ impl Common {
 
     /// Lets out what may leave when `acknowledged` records are.
     pub fn release(&mut self, acknowledged: u64) {
-        let released = self.outputs.release(acknowledged);
+        let released = self.outputs.release(acknowledged, self.now);
         self.actions.extend(released.into_iter().map(Action::Release));
     }
 
@@ -329,6 +339,10 @@ impl Common {
                 self.stations.look(*nic, bytes);
             }
         }
-        self.outputs.hold(outputs, from, self.guest.at.count, needs);
+        let at = self.guest.at.count;
+        let made = |count: ftemu_cpu::Icount| {
+            self.now.saturating_sub(self.pacer.duration_ns(at.0.saturating_sub(count.0)))
+        };
+        self.outputs.hold(outputs, from, at, needs, made);
     }
 }

@@ -317,7 +317,7 @@ impl Following {
         if common.now >= self.acknowledge_at && self.acknowledged < common.guest.at.count && common.greeted() {
             self.acknowledge(common);
         }
-        let Some(quiet_ns) = common.quiet() else { return };
+        let Some(quiet_ns) = common.silence.exceeds(1) else { return };
         if common.settings.arbiter && self.promotable {
             self.decide(common);
         } else if !common.silent {
@@ -331,9 +331,13 @@ impl Following {
             return None;
         }
         let behind = self.acknowledged < common.guest.at.count && common.greeted();
-        let silence = common.heard_ns.saturating_add(common.settings.silence_ns).saturating_add(1);
-        let silence = (!common.silent).then_some(silence);
-        [behind.then_some(self.acknowledge_at), silence].into_iter().flatten().min()
+        behind.then_some(self.acknowledge_at)
+    }
+
+    /// When the watch over the primary must be looked at.
+    pub fn look_at(&self, common: &Common) -> Option<u64> {
+        let watches = self.deciding.is_none() && self.differs.is_none() && !common.silent;
+        watches.then(|| common.silence.look_at())
     }
 
     pub fn summary(&self, common: &Common) -> (State, bool, u64, Icount) {

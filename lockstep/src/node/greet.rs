@@ -48,6 +48,7 @@ impl Node {
     }
 
     fn link_lost(&mut self) {
+        self.common.stirred = true;
         match &mut self.role {
             Role::Primary(primary) => primary.link_lost(&mut self.common),
             Role::Standby(standby) => standby.link_lost(&mut self.common),
@@ -74,6 +75,8 @@ impl Node {
                 if greeted {
                     self.common.heard();
                 }
+                // Of these the node says itself whether they matter to the guest.
+                self.common.stirred |= !matches!(message, Message::Heartbeat { .. } | Message::Acknowledge { .. });
                 self.message(message);
             }
         }

@@ -4,6 +4,7 @@
 //! in one place: `Node::turn`.
 
 mod common;
+mod flush;
 mod follow;
 mod greet;
 mod pace;
@@ -20,6 +21,7 @@ use crate::message::Message;
 use crate::outputs::Piece;
 use crate::record::Position;
 use crate::settings::Settings;
+use crate::waits::Percentiles;
 use crate::work::{Done, Place, Work};
 use common::{Common, Turn};
 use ftemu_cpu::Icount;
@@ -88,6 +90,12 @@ pub struct Status {
     pub agreed: Icount,
     /// Outputs are waiting.
     pub holding: bool,
+    /// How long outputs waited that this side released, since it is protected.
+    pub waited: Percentiles,
+    /// The patience with the peer's silence, in ns.
+    pub patience_ns: u64,
+    /// The longest time for which this side could not look after its network, in ns.
+    pub starved_ns: u64,
     /// While a standby's disks are being made equal: blocks of 1 MiB compared, and in all.
     pub compared: Option<(u64, u64)>,
 }
@@ -112,7 +120,8 @@ impl Node {
 
     /// Takes an event. `now` is nanoseconds of a steady clock that also runs while the process is stopped.
     pub fn handle(&mut self, now: u64, event: Event) {
-        self.tick(now);
+        self.pass(now);
+        self.common.stirred |= !matches!(event, Event::Received { .. });
         match event {
             Event::LinkUp { link } => self.link_up(link),
             Event::LinkDown { link, died } => self.link_down(link, died),
@@ -129,8 +138,15 @@ impl Node {
         self.turn();
     }
 
-    /// Lets time pass: signs of life, silence, flushes. To be called at [`Node::deadline`]; any other time does no harm.
+    /// Lets time pass: signs of life, silence, flushes. To be called at [`Node::deadline`], by whoever also takes what
+    /// arrives from the peer, and when that is taken: its silence is judged by that. Any other time does no harm.
     pub fn tick(&mut self, now: u64) {
+        self.common.silence.attend(self.common.now.max(now));
+        self.pass(now);
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, now: u64) {
         let common = &mut self.common;
         common.now = common.now.max(now);
         match &mut self.role {
@@ -147,13 +163,27 @@ impl Node {
 
     /// When [`Node::tick`] wants to be called at the latest.
     pub fn deadline(&self) -> Option<u64> {
-        let common = &self.common;
-        let own = match &self.role {
-            Role::Primary(primary) => primary.deadline(common),
-            Role::Standby(standby) => standby.deadline(common),
+        let look_at = match &self.role {
+            Role::Primary(primary) => primary.look_at(&self.common),
+            Role::Standby(standby) => standby.look_at(&self.common),
             Role::Finished => return None,
         };
-        [own, common.deadline()].into_iter().flatten().min()
+        [self.flush_at(), look_at, self.common.deadline()].into_iter().flatten().min()
+    }
+
+    /// When something that waits for company is to be sent.
+    fn flush_at(&self) -> Option<u64> {
+        match &self.role {
+            Role::Primary(primary) => primary.deadline(&self.common),
+            Role::Standby(standby) => standby.deadline(&self.common),
+            Role::Finished => None,
+        }
+    }
+
+    /// Whether something has happened since the last time it was asked that may give the guest work: what waits with
+    /// [`Work::Wait`] is to be nudged then.
+    pub fn stirred(&mut self) -> bool {
+        std::mem::take(&mut self.common.stirred)
     }
 
     /// The next thing for the edge to do.
@@ -163,7 +193,7 @@ impl Node {
 
     /// The next piece of work for the guest. Until its result is given to [`Node::done`] there is no other.
     pub fn work(&mut self, now: u64) -> Work {
-        self.tick(now);
+        self.pass(now);
         if self.common.guest.working.is_some() {
             return Work::Wait { until_ns: None };
         }
@@ -174,7 +204,7 @@ impl Node {
         };
         self.turn();
         match work {
-            Work::Wait { until_ns } => Work::Wait { until_ns: [until_ns, self.deadline()].into_iter().flatten().min() },
+            Work::Wait { until_ns } => Work::Wait { until_ns: [until_ns, self.flush_at()].into_iter().flatten().min() },
             work => {
                 self.common.guest.working = Some(self.common.now);
                 work
@@ -184,7 +214,7 @@ impl Node {
 
     /// Takes the result of the last piece of work.
     pub fn done(&mut self, now: u64, done: Done) {
-        self.tick(now);
+        self.pass(now);
         let started = self.common.guest.working.take();
         if std::mem::take(&mut self.common.guest.stale) {
             return;
@@ -228,6 +258,9 @@ impl Node {
             records: common.log.end().index,
             agreed,
             holding: !common.outputs.is_empty(),
+            waited: common.outputs.waited(),
+            patience_ns: common.silence.limit_ns(),
+            starved_ns: common.silence.starved_ns(),
             compared: match &self.role {
                 Role::Primary(primary) => primary.peer.compared(),
                 Role::Standby(standby) => standby.compared(),

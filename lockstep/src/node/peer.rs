@@ -127,6 +127,8 @@ impl Primary {
                         return Err(format!("{received} records acknowledged, {} sent", self.sent));
                     }
                     self.agreed = self.agreed.max(agreed);
+                    // The guest may be waiting for just that.
+                    common.stirred |= self.stalled || common.now < self.rest_until || common.guest.off;
                     self.acknowledge(common, received, executed);
                 }
             }
@@ -222,6 +224,7 @@ impl Primary {
             && self.acknowledged > *index
         {
             *protected = true;
+            common.outputs.waits().clear();
             self.released_to_run = true;
             common.notice(Notice::Protected { term: common.term, count: common.guest.at.count });
         }
@@ -230,24 +233,24 @@ impl Primary {
         self.after_release(common);
     }
 
-    /// Until when the standby's silence means nothing.
-    pub fn patience(&self, common: &Common) -> Option<u64> {
-        let limits = match &self.peer {
-            Peer::Joining { .. } => 4,
-            Peer::Paired { .. } if common.claim.is_none() && !common.silent => 1,
-            Peer::Paired { .. } | Peer::None => return None,
+    /// When the watch over the standby must be looked at.
+    pub fn look_at(&self, common: &Common) -> Option<u64> {
+        let watches = match &self.peer {
+            Peer::Joining { .. } => true,
+            Peer::Paired { .. } => common.claim.is_none() && !common.silent,
+            Peer::None => false,
         };
-        Some(common.heard_ns.saturating_add(common.settings.silence_ns.saturating_mul(limits)).saturating_add(1))
+        watches.then(|| common.silence.look_at())
     }
 
     /// Silence: with an arbiter the standby is given up, without one the user is told.
     pub fn watch_peer(&mut self, common: &mut Common) {
-        let Some(quiet_ns) = common.quiet() else { return };
+        let Some(quiet_ns) = common.silence.exceeds(1) else { return };
         match &self.peer {
             Peer::None => (),
             _ if common.claim.is_some() => (),
             Peer::Joining { .. } => {
-                if quiet_ns > common.settings.silence_ns.saturating_mul(4) {
+                if common.silence.exceeds(4).is_some() {
                     self.lose_peer(common, "nothing was heard from it");
                 }
             }

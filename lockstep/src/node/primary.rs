@@ -7,7 +7,6 @@ use super::peer::Peer;
 use crate::event::{Finish, Notice};
 use crate::guest::{Emitted, Input, Ran};
 use crate::lag::Lag;
-use crate::message::Message;
 use crate::record::Entry;
 use crate::work::{Done, Place, Work};
 use ftemu_cpu::Icount;
@@ -31,9 +30,9 @@ pub(super) struct Primary {
     /// Records it has acknowledged.
     pub acknowledged: u64,
     pub agreed: Icount,
-    flush_at: Option<u64>,
+    pub flush_at: Option<u64>,
     /// Where the guest was at the last flush.
-    flushed: Icount,
+    pub flushed: Icount,
     /// No digest before this time.
     digest_at: u64,
     /// Bytes of the log so far at the last digest.
@@ -185,7 +184,7 @@ impl Primary {
     }
 
     /// Somebody reads the log: a standby or a record file.
-    fn watched(&self, common: &Common) -> bool {
+    pub fn watched(&self, common: &Common) -> bool {
         common.recorded.is_some() || !matches!(self.peer, Peer::None)
     }
 
@@ -319,53 +318,6 @@ impl Primary {
         }
     }
 
-    fn flush_within(&mut self, common: &Common, ns: u64) {
-        let due = common.now.saturating_add(ns);
-        self.flush_at = Some(self.flush_at.map_or(due, |at| at.min(due)));
-    }
-
-    /// The backup follows in steps that are worth a message; an idle guest's are not.
-    fn flush_progress(&mut self, common: &mut Common) {
-        let made = common.guest.at.count.0.saturating_sub(self.flushed.0);
-        if made >= common.pacer.instructions(common.settings.progress_ns) {
-            self.flush(common);
-        } else {
-            self.flush_within(common, common.settings.heartbeat_ns);
-        }
-    }
-
-    /// Sends what the backup lacks and hands the record file what it lacks.
-    pub fn flush(&mut self, common: &mut Common) {
-        self.flush_at = None;
-        self.flushed = common.guest.at.count;
-        if self.watched(common) {
-            common.cover();
-        }
-        let end = common.log.end();
-        if self.peer.is_paired() && common.greeted() && self.sent < end.index {
-            let released = common.outputs.released_to(common.guest.at.count);
-            let records = common.log.batch(self.sent);
-            common.send(&Message::Log { first: self.sent, released, records, chain: end.chain });
-            self.sent = end.index;
-            self.lag.mark(end.count, end.index, common.now);
-        }
-        common.record();
-        self.forget(common);
-    }
-
-    /// Drops the records that nobody will ask for.
-    pub fn forget(&self, common: &mut Common) {
-        let needed = match &self.peer {
-            Peer::None => common.log.end().index,
-            Peer::Joining { sending, .. } => match sending {
-                Some(sending) => sending.begin().position.index,
-                None => common.log.end().index,
-            },
-            Peer::Paired { .. } => self.acknowledged,
-        };
-        common.forget(needed);
-    }
-
     pub fn tick(&mut self, common: &mut Common) {
         self.watch_peer(common);
         if self.flush_at.is_some_and(|due| common.now >= due) {
@@ -374,7 +326,7 @@ impl Primary {
     }
 
     pub fn deadline(&self, common: &Common) -> Option<u64> {
-        [self.flush_at, self.patience(common)].into_iter().flatten().min()
+        self.flush_at.filter(|_| self.watched(common))
     }
 
     /// Ends this side when the guest is off and everything is out.

@@ -313,6 +313,13 @@ impl Standby {
         }
     }
 
+    pub fn look_at(&self, common: &Common) -> Option<u64> {
+        match &self.stage {
+            Stage::Following(following) => following.look_at(common),
+            Stage::Waiting | Stage::Mirroring(_) | Stage::Joining(_) | Stage::Diagnosing => None,
+        }
+    }
+
     /// How far its disks have been compared.
     pub fn compared(&self) -> Option<(u64, u64)> {
         if let Stage::Mirroring(mirroring) = &self.stage { Some(mirroring.progress()) } else { None }

@@ -1,6 +1,6 @@
 //! What goes wrong, and when it is nobody's fault that a guest is lost.
 
-use crate::process::{MILLISECOND, Process, settings};
+use crate::process::{MILLISECOND, Nanoseconds, Process, settings};
 use crate::toy::DRIVES;
 use crate::world::{Happening, World};
 use ftemu_lockstep::State;
@@ -10,14 +10,19 @@ impl World {
         if self.calm() {
             return;
         }
-        match self.random.between(0, 10) {
+        match self.random.between(0, 11) {
             0..=2 => self.crash(),
             3..=5 => self.pause(),
             6..=7 => {
                 self.say("the connection breaks".into());
                 self.break_connection();
             }
-            _ => self.stall(),
+            8..=9 => self.stall(),
+            _ => {
+                let (low, high) = (MILLISECOND, 900 * MILLISECOND);
+                let first = self.random.between(low, high);
+                self.overload(first);
+            }
         }
         self.within(5 * MILLISECOND, 500 * MILLISECOND, Happening::Fault);
     }
@@ -80,10 +85,23 @@ impl World {
 
     fn pause(&mut self) {
         let side = self.random.between(0, 2) as usize;
+        let pause = self.random.between(MILLISECOND, 900 * MILLISECOND);
+        self.stand_still(side, pause);
+    }
+
+    /// Both servers have other things to do for about so long, and return to us a little apart.
+    pub fn overload(&mut self, pause: Nanoseconds) {
+        for side in [0, 1] {
+            let apart = self.random.between(0, 30 * MILLISECOND);
+            self.stand_still(side, pause + apart);
+        }
+    }
+
+    pub fn stand_still(&mut self, side: usize, pause: Nanoseconds) {
         let number = self.sides[side];
         let process = &mut self.processes[number];
         if process.alive() && process.paused_until.is_none() {
-            let until = self.now + self.random.between(MILLISECOND, 900 * MILLISECOND);
+            let until = self.now + pause;
             process.paused_until = Some(until);
             self.say(format!("process {number} stands still until {:.3}", until as f64 / 1e6));
             self.at(until, Happening::Resume(number));

@@ -83,6 +83,39 @@ fn a_guest_that_switches_itself_off_ends_both_sides() {
     }
 }
 
+#[test]
+fn servers_that_are_too_busy_to_run_their_sides_do_not_give_each_other_up() {
+    for seed in 0..20 {
+        let mut world = peaceful(seed);
+        world.live_until(SECOND).unwrap();
+        assert!(world.processes[0].driver.node.status().protected);
+        for turn in 1..10 {
+            world.overload((200 + 150 * turn) * MILLISECOND);
+            world.live_until((1 + 2 * turn) * SECOND).unwrap();
+        }
+        assert!(world.grants.is_empty(), "seed {seed}: {:#?}", world.trace);
+        let status = world.processes[0].driver.node.status();
+        assert!(status.protected && status.starved_ns > SECOND, "seed {seed}: {status:?}");
+    }
+}
+
+#[test]
+fn a_server_that_was_late_before_is_given_more_time_and_a_dead_one_no_more_than_that() {
+    for seed in 0..20 {
+        let mut world = peaceful(seed);
+        world.live_until(SECOND).unwrap();
+        for (second, pause) in [(1, 200), (2, 350), (3, 600), (4, 900)] {
+            world.stand_still(0, pause * MILLISECOND);
+            world.live_until((second + 1) * SECOND).unwrap();
+        }
+        assert!(world.grants.is_empty(), "seed {seed}: {:#?}", world.trace);
+        world.processes[0].dead = true;
+        world.cut_off(0, false);
+        world.live_until(5 * SECOND + 1100 * MILLISECOND).unwrap();
+        assert!(world.processes[1].driver.node.status().live, "seed {seed}: {:#?}", world.trace);
+    }
+}
+
 /// Messages that went over a link, to be thrown at nodes again, altered.
 fn messages(seed: u64) -> Vec<Vec<u8>> {
     let mut world = peaceful(seed);
