@@ -26,7 +26,7 @@ impl Mode {
     pub const STACK_16: u16 = 64;
     /// Outside 64-bit mode: CS, DS, ES and SS begin at 0, have no limit and allow what they usually do.
     pub const FLAT: u16 = 128;
-    /// Every access to the stack is looked up on its own; see [`super::stack`].
+    /// Every access is looked up on its own; see [`super::groups`].
     pub const GENERAL: u16 = 256;
 
     /// Runs at CPL 3.

@@ -4,7 +4,7 @@ use super::blocks::Mode;
 use super::cold::Cold;
 use super::frame::{TableDisplacements, displacement, register_displacement};
 use super::sites::{AccessSite, Site};
-use super::stack::Plan;
+use super::plan::Plan;
 use super::trampolines::{HOMES, Trampolines};
 use iced_x86::{Encoder, Instruction};
 
@@ -68,8 +68,10 @@ pub struct Builder<'a> {
     pub cold: Vec<Cold>,
     /// Whether string instructions are the host's where they can be.
     pub inlines: bool,
-    /// What is known of the instruction's accesses to the stack.
+    /// What is known of the instruction's accesses.
     pub plan: Plan,
+    /// The guest register whose accesses' addend is in R13.
+    pub resident: Option<usize>,
     /// Displacements of the mode's tables.
     pub tables: TableDisplacements,
     /// The host routines.
@@ -115,6 +117,12 @@ impl Builder<'_> {
     /// MOV register, [frame].
     pub fn load(&mut self, register: u8, displacement: i32) {
         self.frame_operation(0x8b, register, displacement);
+    }
+
+    /// MOV register, [RSP+R13*8+table], for R10 or R13.
+    pub fn load_indexed(&mut self, register: u8, table: i32) {
+        self.bytes(&[0x4e, 0x8b, 0x84 | (register & 7) << 3, 0xec]);
+        self.bytes(&table.to_le_bytes());
     }
 
     /// MOV [frame], register.
@@ -254,6 +262,7 @@ impl Builder<'_> {
     /// A memory access at the linear address in R10 (see [`Builder::segment`]): translates it, then runs `operation`, which may use RCX and finds
     /// the bytes at [R10+R13].
     pub fn access(&mut self, site: AccessSite, operation: impl FnOnce(&mut Self)) {
+        self.resident = None;
         let retry = self.out.len();
         self.bytes(&[0xc4, 0x43, 0xfb, 0xf0, 0xea, 12]); // rorx r13, r10, 12
         self.bytes(&[0x45, 0x0f, 0xb7, 0xed]); // movzx r13d, r13w

@@ -4,7 +4,7 @@
 use super::builder::{Builder, host};
 use super::frame::displacement;
 use super::sites::{AccessSite, Site};
-use super::stack::Check;
+use super::plan::Check;
 use crate::exception::Exception;
 use iced_x86::Instruction;
 
@@ -67,6 +67,15 @@ pub enum Cold {
         back: usize,
         /// What is to be found there.
         check: Check,
+        /// Which of the pages remembered.
+        page: usize,
+    },
+    /// An access is not where it was looked for: on in the general translation.
+    General {
+        /// Instruction of the block.
+        index: u8,
+        /// The hot jump's displacement.
+        jump: usize,
     },
     /// x87/SSE registers are in memory at block entry.
     LoadFpu {
@@ -109,7 +118,10 @@ impl Builder<'_> {
                     let block = self.block;
                     self.service(Site::Raise { block, index, exception });
                 }
-                Cold::StackPage { index, jump, back, check } => self.cold_stack_page(index, jump, back, check),
+                Cold::StackPage { index, jump, back, check, page } => {
+                    self.cold_stack_page(index, jump, back, check, page);
+                }
+                Cold::General { index, jump } => self.cold_general(index, jump),
                 Cold::System { index, jump, instruction, after } => {
                     self.aim_here(jump);
                     self.service(Site::System { block: self.block, index, instruction, after });

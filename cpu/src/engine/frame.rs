@@ -6,7 +6,6 @@
 //! a one-byte displacement.
 #![allow(unsafe_code)]
 
-use super::stack::Pointer;
 use crate::state::State;
 use std::mem::{offset_of, size_of};
 use std::{io, ptr};
@@ -44,7 +43,7 @@ pub struct JumpTables {
     pub entry: Table,
 }
 
-/// The page that a pointer into the stack was last found in; see [`super::stack`].
+/// The page that a pointer into the stack was last found in; see [`super::groups`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct StackPage {
@@ -100,8 +99,11 @@ pub struct Frame {
     pub load_limit: [i64; 6],
     /// As `load_limit`, for stores.
     pub store_limit: [i64; 6],
-    /// Pages of the stack: supervisor, user; by [`Pointer`].
+    /// Pages of the stack: supervisor, user; of RSP and of a frame pointer.
     pub stack: [[StackPage; 2]; 2],
+    /// What leads from linear to host addresses for the accesses off a guest register that a block has checked, or
+    /// [`StackPage::EMPTY`]'s.
+    pub bases: [u64; 16],
     /// MXCSR for Rust.
     pub host_mxcsr: u64,
     /// Where an access that cannot be made in place happens; the engine picks 64 aligned bytes plus offset in it.
@@ -123,6 +125,11 @@ pub(crate) use displacement;
 /// Displacement of a guest register's home.
 pub fn register_displacement(register: usize) -> i32 {
     displacement!(state.gpr) + 8 * register as i32
+}
+
+/// Displacement of the addend for the accesses off a guest register.
+pub fn base_displacement(register: usize) -> i32 {
+    displacement!(bases) + 8 * register as i32
 }
 
 /// Displacement of a segment register's base.
@@ -162,9 +169,9 @@ impl TableDisplacements {
         }
     }
 
-    /// Of a pointer's [`StackPage`], the field at an offset.
-    pub fn page(&self, pointer: Pointer, field: usize) -> i32 {
-        self.stack + (size_of::<StackPage>() * pointer as usize + field) as i32
+    /// Of the [`StackPage`] with a number, the field at an offset.
+    pub fn page(&self, number: usize, field: usize) -> i32 {
+        self.stack + (size_of::<StackPage>() * number + field) as i32
     }
 }
 
@@ -216,6 +223,7 @@ impl FrameMapping {
             (*frame).host_mxcsr = 0x1f80;
             (*frame).direction = crate::state::rflags::DF;
             (*frame).stack = [[StackPage::EMPTY; 2]; 2];
+            (*frame).bases = [StackPage::EMPTY.addend; 16];
         }
         Ok(mapping)
     }

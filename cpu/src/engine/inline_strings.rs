@@ -111,10 +111,4 @@ impl Builder<'_> {
         self.bytes(&[0xc4, 0x42, 0xdb, 0xf7, 0xd2]); // shrx r10, r10, rsp (12)
         self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 0, true);
     }
-
-    /// MOV register, [RSP+R13*8+table], for R10 or R13.
-    fn load_indexed(&mut self, register: u8, table: i32) {
-        self.bytes(&[0x4e, 0x8b, 0x84 | (register & 7) << 3, 0xec]);
-        self.bytes(&table.to_le_bytes());
-    }
 }

@@ -16,15 +16,16 @@ pub mod frame;
 #[cfg(test)]
 mod goldens;
 pub mod hasher;
+mod groups;
 mod inline_strings;
 mod legacy;
 pub mod options;
+pub mod plan;
 mod quick_strings;
 pub mod relocate;
 pub mod service;
 pub mod signals;
 pub mod sites;
-pub mod stack;
 pub mod tally;
 pub mod tlb;
 pub mod trampolines;

@@ -43,7 +43,7 @@ optimisations! {
     CodePieces "code-pieces" "stores beside code in one page are told from stores to code, by pieces of 64 bytes";
     QuickStrings "quick-strings" "string instructions work on whole spans of a page";
     InlineStrings "inline-strings" "REP MOVS and REP STOS within a page are the host's; without it Rust's";
-    StackPage "stack-page" "a block's accesses to the stack are looked up together, in the page it was last found in";
+    GroupedLookup "grouped-lookup" "a block's accesses off one register are looked up together";
     LazyFpu "lazy-fpu" "x87 and SSE registers are loaded where a block needs them; without it always";
     StayInBlock "stay-in-block" "a block goes on behind an instruction that was executed in Rust";
 }

@@ -151,6 +151,7 @@ impl Engine {
     }
 
     fn resume_at(&mut self, block: u32, host: u64) -> u32 {
+        self.tlb.poison_dropped();
         let fpu = self.block(block).fpu || !self.optimisations.has(Optimisation::LazyFpu);
         let frame = self.frame();
         frame.resume = host;
@@ -182,7 +183,7 @@ impl Engine {
         let number = if self.buffer.is_scratch(host) { super::SCRATCH_BLOCK } else { self.blocks.at_host(host) };
         let block = self.block(number);
         let index = block.index_at(host) as u8;
-        if vector == 13 && !block.mode.isolated() && self.tlb.lost_stack(block.mode.user()) {
+        if vector == 13 && !block.mode.isolated() && self.tlb.has_lost(block.mode.user()) {
             return self.abort(number, index, Exit::Isolate);
         }
         let block = self.block(number);

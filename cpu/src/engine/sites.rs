@@ -85,7 +85,7 @@ pub enum Site {
         /// Host address of the stub.
         stub: u64,
     },
-    /// An access to the stack that the page remembered does not serve: on in the general translation.
+    /// A check of several accesses failed: on in the general translation.
     General {
         /// Block.
         block: u32,

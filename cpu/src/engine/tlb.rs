@@ -42,6 +42,8 @@ pub struct Tlb {
     pub watch: Watch,
     /// Set when an executable page was dropped.
     pub dropped_executable: bool,
+    /// Set when a data translation was dropped.
+    dropped: bool,
 }
 
 /// A tag that no address of this slot can match, whatever the access size.
@@ -72,6 +74,7 @@ impl Tlb {
             format: Format::of(&State::default()),
             watch: Watch::default(),
             dropped_executable: false,
+            dropped: false,
         };
         for user in 0..2 {
             for slot in 0..SLOTS {
@@ -117,6 +120,7 @@ impl Tlb {
         self.read_tags(user)[slot] = invalid_tag(slot);
         self.write_tags(user)[slot] = invalid_tag(slot);
         self.forget_stack(user, slot);
+        self.dropped = true;
     }
 
     /// What a slot holds changes: so does what was taken from it.
@@ -129,10 +133,19 @@ impl Tlb {
         }
     }
 
-    /// Whether a page of the stack has been dropped and not been found again.
-    pub fn lost_stack(&self, user: bool) -> bool {
+    /// Whether a page that a block has checked may have been dropped since.
+    pub fn has_lost(&self, user: bool) -> bool {
         // SAFETY: as in `table`.
-        unsafe { &(*self.frame).stack[usize::from(user)] }.iter().any(|page| page.slot == StackPage::EMPTY.slot)
+        let (stack, bases) = unsafe { (&(*self.frame).stack[usize::from(user)], &(*self.frame).bases) };
+        stack.iter().any(|page| page.slot == StackPage::EMPTY.slot) || bases.contains(&StackPage::EMPTY.addend)
+    }
+
+    /// Poisons what a block has checked, if anything has been dropped since this was last called.
+    pub fn poison_dropped(&mut self) {
+        if std::mem::take(&mut self.dropped) {
+            // SAFETY: as in `table`.
+            unsafe { (*self.frame).bases = [StackPage::EMPTY.addend; 16] };
+        }
     }
 
     fn clear_jump(&mut self, user: usize, slot: usize) {
@@ -161,6 +174,9 @@ impl Tlb {
         let storable = flags & (CODE | TABLE) == 0 && memory.is_writable(page);
         let writable = found.writable_now && storable && (write || flags & DIRTY != 0);
         self.forget_stack(user, slot);
+        let old = self.read_tags(user)[slot];
+        // What is not in the tables any more is not seen when it is dropped.
+        self.dropped |= old != invalid_tag(slot) && old != start.wrapping_neg();
         self.read_tags(user)[slot] = start.wrapping_neg();
         self.write_tags(user)[slot] = if writable { start.wrapping_neg() } else { invalid_tag(slot) };
         self.addends(user)[slot] = (memory.host(page) as u64).wrapping_sub(start);
@@ -180,6 +196,7 @@ impl Tlb {
         if flags & flag == 0 {
             memory.mark(page, flag);
             if flags & WRITE_CACHED != 0 {
+                self.dropped = true;
                 memory.unmark(page, WRITE_CACHED);
                 self.drop_write_entries(memory, |found| found == page);
             }

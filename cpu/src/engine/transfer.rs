@@ -230,6 +230,7 @@ impl Builder<'_> {
         if !self.mode.long() {
             return;
         }
+        self.resident = None;
         self.copy(host::RCX, host::R10);
         self.constant(host::R13, 16);
         self.bytes(&[0xc4, 0x42, 0x91, 0xf7, 0xd2]); // shlx r10, r10, r13

@@ -6,7 +6,7 @@ use super::builder::Builder;
 use super::frame::TableDisplacements;
 use super::options::Optimisation;
 use super::sites::Site;
-use super::stack::{self, Plan};
+use super::plan::{self, Plan};
 use super::{inline_strings, transfer};
 use crate::exception::Exception;
 use crate::memory::PAGE;
@@ -181,11 +181,11 @@ impl Engine {
             instructions.iter().any(|one| always_raises(one, mode).is_none() && uses_fpu(one) && !system::handles(one));
         let trampolines = self.trampolines;
         let joins = !once && !mode.isolated() && mode.flat() && self.optimisations.has(Optimisation::KeptBlocks);
-        let grouped = self.optimisations.has(Optimisation::StackPage)
+        let grouped = self.optimisations.has(Optimisation::GroupedLookup)
             && joins
             && mode.long() && mode.0 & Mode::GENERAL == 0 && second_page.is_none();
         let opaque = |one: &Instruction| always_raises(one, mode).is_some() || is_left_to_rust(one, mode);
-        let plans = if grouped { stack::plan(instructions, mode.user(), opaque) } else { Vec::new() };
+        let plans = if grouped { plan::plan(instructions, mode.user(), opaque) } else { Vec::new() };
         let inlines = joins && self.optimisations.has(Optimisation::InlineStrings);
         let mut builder = Builder {
             base,
@@ -201,6 +201,7 @@ impl Engine {
             index: 0,
             marks: vec![(0, 0)],
             plan: Plan::default(),
+            resident: None,
             inlines,
             cold: Vec::new(),
             tables: TableDisplacements::new(mode.user()),
@@ -216,8 +217,11 @@ impl Engine {
             builder.index = index as u8;
             builder.mark();
             builder.plan = plans.get(index).cloned().unwrap_or_default();
-            builder.check_stack();
+            let spares = !opaque(instruction) && builder.spares_r13(instruction);
+            builder.resident = builder.resident.filter(|_| spares);
+            builder.check_pointers();
             emit_instruction(&mut builder, instruction, &mut factory);
+            builder.resident = builder.resident.filter(|_| spares);
         }
         let last = instructions.last().expect("a block has an instruction");
         if always_raises(last, mode).is_none() && !is_transfer(last, mode) {

@@ -1,0 +1,218 @@
+//! Which accesses of a block are checked together, and where; see [`super::groups`].
+
+use crate::state::gpr;
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+
+/// Bytes between the ends of what is checked at once, at most: what crosses a page is never found.
+const WIDEST: i64 = 1024;
+
+/// Where what leads from linear to host addresses is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// In the page remembered for RSP (0) or for a frame pointer (1).
+    Stack(usize),
+    /// In the data TLB.
+    Table,
+}
+
+/// What must be found before an instruction, relative to a guest register's value then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Relative to which register.
+    pub guest: usize,
+    /// The first byte.
+    pub low: i32,
+    /// Bytes, 1 to [`WIDEST`].
+    pub length: i32,
+    /// Some of it is written.
+    pub writes: bool,
+    /// Where.
+    pub found: Found,
+}
+
+/// What is known of an instruction's accesses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be checked before it.
+    pub checks: Vec<Check>,
+    /// For each guest register: its accesses at constant distances from it have been checked.
+    pub found: [Option<Found>; 16],
+}
+
+/// Accesses off one pointer whose distances are known.
+#[derive(Clone, Default)]
+struct Group {
+    /// The instructions with the accesses; before the first they are checked.
+    members: Vec<usize>,
+    /// Relative to the pointer's value there.
+    low: i64,
+    high: i64,
+    writes: bool,
+    /// What has been added to the pointer since.
+    moved: i64,
+}
+
+/// What an instruction reaches off a pointer, relative to its value before.
+#[derive(Clone, Copy)]
+struct Reach {
+    low: i64,
+    high: i64,
+    writes: bool,
+}
+
+/// The guest register that a memory operand is at a constant distance from.
+pub fn pointer_of(instruction: &Instruction) -> Option<usize> {
+    let base = instruction.memory_base();
+    let simple = instruction.memory_index() == Register::None && instruction.segment_prefix() == Register::None;
+    (simple && base.is_gpr64()).then(|| base.number())
+}
+
+fn memory_operand(instruction: &Instruction) -> Option<u32> {
+    let operand = (0..instruction.op_count()).find(|&operand| instruction.op_kind(operand) == OpKind::Memory)?;
+    (!matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop | Mnemonic::Reservednop)).then_some(operand)
+}
+
+fn is_write(access: OpAccess) -> bool {
+    use OpAccess::*;
+    matches!(access, Write | CondWrite | ReadWrite | ReadCondWrite)
+}
+
+fn reach(instruction: &Instruction, guest: usize, factory: &mut InstructionInfoFactory) -> Option<Reach> {
+    let mut all: Option<Reach> = None;
+    let mut add = |low: i64, length: i64, writes: bool| {
+        let old = all.unwrap_or(Reach { low, high: low + length, writes });
+        let (low, high) = (old.low.min(low), old.high.max(low + length));
+        all = Some(Reach { low, high, writes: old.writes | writes });
+    };
+    if let Some(operand) = memory_operand(instruction).filter(|_| pointer_of(instruction) == Some(guest)) {
+        let size = instruction.memory_size().size() as i64;
+        if size == 0 {
+            return None;
+        }
+        let writes = is_write(factory.info(instruction).op_access(operand));
+        add(instruction.memory_displacement64() as i64, size, writes);
+    }
+    if guest == gpr::RSP {
+        let by = i64::from(instruction.stack_pointer_increment());
+        match instruction.mnemonic() {
+            Mnemonic::Push | Mnemonic::Call => add(by, -by, true),
+            Mnemonic::Pop => add(0, by, false),
+            Mnemonic::Ret => add(0, 8, false),
+            _ => {}
+        }
+    }
+    all
+}
+
+/// What an instruction adds to a pointer; `None`: it is not known.
+fn moves(instruction: &Instruction, guest: usize, factory: &mut InstructionInfoFactory) -> Option<i64> {
+    let register = Register::RAX + guest as u32;
+    let targets = instruction.op_count() > 0
+        && instruction.op_kind(0) == OpKind::Register
+        && instruction.op_register(0).full_register() == register;
+    let by = i64::from(instruction.stack_pointer_increment());
+    let is_stack = guest == gpr::RSP;
+    match instruction.mnemonic() {
+        Mnemonic::Push | Mnemonic::Call if is_stack => return Some(by),
+        Mnemonic::Pop if is_stack && !targets => return Some(by),
+        Mnemonic::Add | Mnemonic::Sub if targets && instruction.op_register(0) == register => {
+            let constant = matches!(instruction.op_kind(1), OpKind::Immediate8to64 | OpKind::Immediate32to64);
+            let value = constant.then(|| instruction.immediate(1) as i64)?;
+            return Some(if instruction.mnemonic() == Mnemonic::Add { value } else { -value });
+        }
+        Mnemonic::Lea if targets && instruction.op_register(0) == register => {
+            return (pointer_of(instruction) == Some(guest)).then(|| instruction.memory_displacement64() as i64);
+        }
+        _ => {}
+    }
+    let used = factory.info(instruction).used_registers();
+    let written = used.iter().any(|used| used.register().full_register() == register && is_write(used.access()));
+    (!written).then_some(0)
+}
+
+/// Where the accesses off a register are looked up. Only user programs have frame pointers: RBPs used below themselves.
+/// Kernels use RBP as any other register.
+fn place_of(instructions: &[Instruction], guest: usize, user: bool) -> Found {
+    let below = |one: &Instruction| {
+        memory_operand(one).is_some()
+            && pointer_of(one) == Some(guest)
+            && (one.memory_displacement64() as i64) < 0
+    };
+    match guest {
+        gpr::RSP => Found::Stack(0),
+        gpr::RBP if user && instructions.iter().any(below) => Found::Stack(1),
+        _ => Found::Table,
+    }
+}
+
+/// Decides what is checked where. `opaque`: instructions that Rust executes, or that raise.
+pub fn plan(instructions: &[Instruction], user: bool, opaque: impl Fn(&Instruction) -> bool) -> Vec<Plan> {
+    let mut factory = InstructionInfoFactory::new();
+    let mut plans = vec![Plan::default(); instructions.len()];
+    let mut pointers: Vec<usize> = vec![gpr::RSP];
+    pointers.extend(instructions.iter().filter_map(|one| memory_operand(one).and(pointer_of(one))));
+    pointers.sort_unstable();
+    pointers.dedup();
+    for guest in pointers {
+        let found = place_of(instructions, guest, user);
+        let mut group = Group::default();
+        for (index, instruction) in instructions.iter().enumerate() {
+            if opaque(instruction) {
+                close(&mut plans, &mut group, guest, found);
+                continue;
+            }
+            if let Some(reached) = reach(instruction, guest, &mut factory) {
+                if !group.takes(&reached) {
+                    close(&mut plans, &mut group, guest, found);
+                }
+                group.add(index, &reached);
+            }
+            match moves(instruction, guest, &mut factory) {
+                Some(by) => group.moved = group.moved.wrapping_add(by),
+                None => close(&mut plans, &mut group, guest, found),
+            }
+        }
+        close(&mut plans, &mut group, guest, found);
+    }
+    plans
+}
+
+impl Group {
+    /// The range with another access.
+    fn with(&self, reached: &Reach) -> (i64, i64) {
+        let (low, high) = (self.moved.saturating_add(reached.low), self.moved.saturating_add(reached.high));
+        if self.members.is_empty() { (low, high) } else { (self.low.min(low), self.high.max(high)) }
+    }
+
+    fn takes(&self, reached: &Reach) -> bool {
+        let (low, high) = self.with(reached);
+        self.members.is_empty() || high - low <= WIDEST
+    }
+
+    fn add(&mut self, index: usize, reached: &Reach) {
+        if self.members.is_empty() {
+            self.moved = 0;
+        }
+        (self.low, self.high) = self.with(reached);
+        self.writes |= reached.writes;
+        self.members.push(index);
+    }
+}
+
+/// Ends a group. One access alone is left to the general look-up, unless it is the stack's.
+fn close(plans: &mut [Plan], group: &mut Group, guest: usize, found: Found) {
+    let Group { members, low, high, writes, .. } = std::mem::take(group);
+    let worthwhile = members.len() > usize::from(found == Found::Table);
+    let fits = high - low <= WIDEST && i32::try_from(low).is_ok() && i32::try_from(high).is_ok();
+    if !worthwhile || !fits {
+        return;
+    }
+    let (low, length) = (low as i32, (high - low) as i32);
+    plans[members[0]].checks.push(Check { guest, low, length, writes, found });
+    for member in members {
+        plans[member].found[guest] = Some(found);
+    }
+}
+
+#[cfg(test)]
+mod tests;
