@@ -3,6 +3,8 @@
 //! Whenever [`Machine::run`], [`Machine::apply`] or [`Machine::skip_idle`] returns, the chips have done what is due at
 //! the count reached, and no interrupt has been delivered at that count. So it does not matter how a run was sliced.
 
+mod access;
+
 use crate::board::{Board, Regions};
 use crate::checkpoint::{Boot, Start};
 use crate::chips::Chips;
@@ -304,7 +306,7 @@ impl Machine {
         }
         regions.clear(memory);
         for page in 0..memory.pages() {
-            if memory.page(page).iter().any(|byte| *byte != 0) {
+            if *memory.page(page) != [0; 4096] {
                 memory.set_page(page, &[0; 4096]);
             }
         }

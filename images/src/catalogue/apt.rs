@@ -190,7 +190,11 @@ fn percentage(line: &str) -> Option<u8> {
     (0.0..=100.0).contains(&percent).then_some(percent as u8)
 }
 
-fn find_in_tar(pipe: impl Read, prefix: &str) -> std::io::Result<Option<Vec<u8>>> {
+/// The first regular file in a tar archive whose path, without a leading `usr/`, begins with `prefix`.
+///
+/// # Errors
+/// No tar archive, or cut short.
+pub fn find_in_tar(pipe: impl Read, prefix: &str) -> std::io::Result<Option<Vec<u8>>> {
     for entry in tar::Archive::new(pipe).entries()? {
         let mut entry = entry?;
         let path = entry.path()?.to_string_lossy().into_owned();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Guest, debian};
 use apt::Apt;
+pub use apt::find_in_tar;
 pub use network::Card;
 pub use packaged::{PACKAGED, Packaged};
 use store::Store;

@@ -40,6 +40,9 @@ pub struct Options {
     pub scratch: Option<PathBuf>,
 }
 
+/// Bytes of the largest cluster that an image can have.
+const LARGEST_CLUSTER: u64 = 2 << 20;
+
 /// An open disk image.
 #[derive(Debug)]
 pub struct Disk {
@@ -121,6 +124,17 @@ impl Disk {
     pub fn discard(&mut self, offset: u64, count: u64) -> Result<(), ImageError> {
         self.check_range(offset, count)?;
         self.check_writable()?;
+        let (end, whole) = (offset + count, self.bytes - self.bytes % LARGEST_CLUSTER);
+        if end <= whole || end == self.bytes {
+            return self.give_back(offset, count);
+        }
+        // In a last cluster that is not whole, imago 0.2.6 discards more than it is asked to, or overflows.
+        let tail = offset.max(whole);
+        self.write_zeroes(tail, end - tail)?;
+        if offset < whole { self.give_back(offset, whole - offset) } else { Ok(()) }
+    }
+
+    fn give_back(&mut self, offset: u64, count: u64) -> Result<(), ImageError> {
         match self.access.discard_to_zero(offset, count) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => self.write_zeroes(offset, count),
             other => other.map_err(ImageError::io(&self.path, "discard")),

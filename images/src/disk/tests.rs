@@ -68,6 +68,24 @@ fn bytes_are_where_they_were_written() {
 }
 
 #[test]
+fn a_discard_ends_where_it_was_asked_to() {
+    let folder = folder();
+    // A disk smaller than a cluster, and one whose last cluster is not whole.
+    for (name, bytes) in [("small.qcow2", 32 << 10), ("odd.qcow2", 2 * MIB + (80 << 10))] {
+        let path = folder.path().join(name);
+        qcow2(&path, bytes, None);
+        let mut disk = open(&path).unwrap();
+        for (offset, count) in [(bytes - (16 << 10), 512), (0, bytes - 512), (512, bytes - 512)] {
+            disk.write_at(0, &vec![7; bytes as usize]).unwrap();
+            disk.discard(offset, count).unwrap();
+            let expected: Vec<u8> =
+                (0..bytes).map(|at| if (offset..offset + count).contains(&at) { 0 } else { 7 }).collect();
+            assert!(read(&disk, 0, bytes as usize) == expected, "{name}: {count} from {offset}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_reached_past_the_end() {
     let folder = folder();
     let mut disk = open(&raw(folder.path(), MIB)).unwrap();

@@ -149,3 +149,16 @@ fn firmware_reads_its_configuration_and_says_what_it_does() {
     bench.board.port_write(&mut bench.memory, AT_ZERO, 0x402, 1, u32::from(b'x'));
     assert_eq!(bench.board.debug, [b'x']);
 }
+
+#[test]
+fn ports_that_only_keep_a_byte() {
+    let mut bench = Bench::new();
+    for (port, byte) in [(0x80, 0x5a), (0xb2, 0x12), (0xb3, 0x34), (0x92, 0x02)] {
+        bench.board.port_write(&mut bench.memory, AT_ZERO, port, 1, byte);
+        assert_eq!(bench.board.port_read(&mut bench.memory, AT_ZERO, port, 1), byte, "{port:#x}");
+    }
+    bench.board.port_write(&mut bench.memory, AT_ZERO, 0x92, 1, 0xfe);
+    let port_a = bench.board.port_read(&mut bench.memory, AT_ZERO, 0x92, 1);
+    assert_eq!(port_a, 0x02, "of system control port A there are reset and A20");
+    assert!(!bench.board.chips.reset);
+}
