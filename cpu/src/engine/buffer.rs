@@ -11,8 +11,8 @@ const GUARD: usize = 4096;
 /// Size of the host's large pages, which spare its instruction TLB.
 const LARGE_PAGE: usize = 2 << 20;
 
-fn map(length: usize, protection: i32) -> io::Result<*mut u8> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+fn map(length: usize, protection: i32, more: i32) -> io::Result<*mut u8> {
+    let flags = more | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a fresh anonymous mapping.
     let base = unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, -1, 0) };
     if base == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(base.cast()) }
@@ -35,7 +35,9 @@ impl CodeBuffer {
     /// What mmap says (a host that forbids writable executable memory refuses here).
     pub fn new(size: usize) -> io::Result<CodeBuffer> {
         let mapped = size + LARGE_PAGE;
-        let map = map(mapped, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+        // Below 2 GiB, if there is room: host addresses of blocks then fit into an instruction.
+        let map = map(mapped, protection, libc::MAP_32BIT).or_else(|_| map(mapped, protection, 0))?;
         // SAFETY: inside the mapping just made.
         let base = unsafe {
             let base = map.add(map.align_offset(LARGE_PAGE));
@@ -84,6 +86,15 @@ impl CodeBuffer {
         unsafe { std::slice::from_raw_parts(host as *const u8, length) }.to_vec()
     }
 
+    /// Links a jump at `link` to a block's entry, on condition that the number loaded is the entry too.
+    pub fn patch_far(&mut self, check: u64, link: u64, entry: u64) {
+        assert!(self.contains(check));
+        let entry_number = i32::try_from(entry).expect("code below 2 GiB");
+        self.patch(link, entry);
+        // SAFETY: as in `patch`.
+        unsafe { ptr::write_unaligned(check as *mut i32, -entry_number) };
+    }
+
     /// Whether a host address lies in the buffer.
     pub fn contains(&self, host: u64) -> bool {
         host.wrapping_sub(self.base as u64) < self.size as u64
@@ -130,7 +141,7 @@ impl Guard {
     /// What mmap says.
     pub fn new() -> io::Result<Guard> {
         let length = GUARD + LONGEST_STRETCH as usize + 4096;
-        let map = map(length, libc::PROT_READ)?;
+        let map = map(length, libc::PROT_READ, 0)?;
         // SAFETY: inside the mapping just made.
         unsafe {
             libc::mprotect(map.cast(), GUARD, libc::PROT_NONE);

@@ -7,6 +7,7 @@ use super::sites::{AccessSite, Site};
 use super::plan::Plan;
 use super::trampolines::{HOMES, Trampolines};
 use iced_x86::{Encoder, Instruction};
+use std::collections::VecDeque;
 
 /// Host register numbers with a role of their own.
 pub mod host {
@@ -56,6 +57,8 @@ pub struct Builder<'a> {
     pub alone: bool,
     /// Whether exits may be linked.
     pub chain: bool,
+    /// Whether code lies below 2 GiB.
+    pub low: bool,
     /// Whether exits use the jump cache.
     pub cached: bool,
     /// Offset in the code segment of the block.
@@ -65,7 +68,7 @@ pub struct Builder<'a> {
     /// Which instruction host code belongs to.
     pub marks: Vec<(u32, u8)>,
     /// Out of line parts.
-    pub cold: Vec<Cold>,
+    pub cold: VecDeque<Cold>,
     /// Whether string instructions are the host's where they can be.
     pub inlines: bool,
     /// What is known of the instruction's accesses.
@@ -256,7 +259,7 @@ impl Builder<'_> {
         self.load(host::RCX, displacement!(fpu_in_memory));
         let jump = self.unless_zero();
         let back = self.out.len();
-        self.cold.push(Cold::LoadFpu { jump, back });
+        self.cold.push_back(Cold::LoadFpu { jump, back });
     }
 
     /// A memory access at the linear address in R10 (see [`Builder::segment`]): translates it, then runs `operation`, which may use RCX and finds
@@ -277,7 +280,25 @@ impl Builder<'_> {
         let start = self.out.len();
         operation(self);
         let operation = start..self.out.len();
-        self.cold.push(Cold::Access { index: self.index, jump, retry, operation, site });
+        self.cold.push_back(Cold::Access { index: self.index, jump, retry, operation, site });
+    }
+
+    /// As [`Builder::access`], at a linear address known in advance; `operation` gets the place of the bytes, which lie in
+    /// one page.
+    pub fn access_at(&mut self, address: i32, site: AccessSite, operation: impl FnOnce(&mut Self, Place)) {
+        self.resident = None;
+        let retry = self.out.len();
+        let slot = 8 * (address >> 12 & 0xffff);
+        let tags = if site.write { self.tables.write } else { self.tables.read };
+        self.load(host::RCX, tags + slot);
+        self.lea(host::RCX, Some(host::RCX), None, address & !0xfff, true);
+        let jump = self.unless_zero();
+        self.load(host::R13, self.tables.addend + slot);
+        let start = self.out.len();
+        operation(self, Place { base: host::R13, index: None, displacement: address });
+        let operation = start..self.out.len();
+        let site = AccessSite { constant: Some(address), ..site };
+        self.cold.push_back(Cold::Access { index: self.index, jump, retry, operation, site });
     }
 
     /// Continues at the offset in R10, through the jump cache.
@@ -317,7 +338,7 @@ impl Builder<'_> {
     /// What a jump with displacement at `jump` to a constant target becomes.
     pub fn leave(&mut self, jump: usize, target: u64) {
         let near = self.chain && (target ^ self.rip) >> 12 == 0;
-        self.cold.push(if near { Cold::Link { jump, target } } else { Cold::Far { jump, target } });
+        self.cold.push_back(if near { Cold::Link { jump, target } } else { Cold::Far { jump, target } });
     }
 
     /// The instruction goes to a constant target.
@@ -335,9 +356,22 @@ impl Builder<'_> {
         if self.chain && (target ^ self.rip) >> 12 == 0 {
             let jump = self.jump();
             self.leave(jump, target);
+        } else if self.chain && self.cached && self.low {
+            self.jump_far(target);
         } else {
             self.constant(host::R10, target);
             self.jump_to_r10();
         }
+    }
+
+    /// Continues in another page: with the block linked here, as long as that is the one the jump cache has.
+    pub fn jump_far(&mut self, target: u64) {
+        self.load(host::RCX, self.tables.jump_entry + 8 * (target & 0xffff) as i32);
+        self.bytes(&[0x48, 0x8d, 0x89]); // lea rcx, [rcx-entry]
+        let check = self.out.len();
+        self.bytes(&1_i32.to_le_bytes());
+        let jump = self.unless_zero();
+        let link = self.jump();
+        self.cold.push_back(Cold::FarLink { check, jump, link, target });
     }
 }

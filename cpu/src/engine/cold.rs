@@ -37,6 +37,17 @@ pub enum Cold {
         /// Linear target.
         target: u64,
     },
+    /// A jump to another page that is linked to a block.
+    FarLink {
+        /// What is subtracted from the jump cache's entry.
+        check: usize,
+        /// The hot jump's displacement.
+        jump: usize,
+        /// The linked jump's displacement.
+        link: usize,
+        /// Linear target.
+        target: u64,
+    },
     /// The instruction raises.
     Raise {
         /// The hot jump's displacement.
@@ -91,8 +102,9 @@ impl Builder<'_> {
     pub fn finish(&mut self) {
         // Only a block's last instruction jumps.
         let last = self.index;
-        for cold in std::mem::take(&mut self.cold) {
-            match cold {
+        let mut cold = std::mem::take(&mut self.cold);
+        while let Some(one) = cold.pop_front() {
+            match one {
                 Cold::Access { index, jump, retry, operation, site } => {
                     self.cold_access(index, jump, retry, operation, site);
                 }
@@ -103,6 +115,16 @@ impl Builder<'_> {
                 }
                 Cold::Far { jump, target } if self.mode.flat() => {
                     self.aim_here(jump);
+                    self.continue_at(target);
+                    cold.append(&mut self.cold);
+                }
+                Cold::FarLink { check, jump, link, target } => {
+                    self.aim_here(jump);
+                    let position = self.sites.len();
+                    self.service(Site::Miss);
+                    let at = |offset: usize| self.base + offset as u64;
+                    let (check, jump, link, unlinked) = (at(check), at(jump), at(link), self.here());
+                    self.sites[position] = Site::FarLink { target, check, jump, link, unlinked };
                     self.constant(host::R10, target);
                     self.jump_to_r10();
                 }
@@ -147,6 +169,9 @@ impl Builder<'_> {
         self.index = index;
         self.mark();
         self.aim_here(jump);
+        if let Some(address) = site.constant {
+            self.constant(host::R10, i64::from(address) as u64);
+        }
         let number = self.first_site + self.sites.len() as u32;
         self.service_number(number);
         site.block = self.block;

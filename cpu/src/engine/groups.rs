@@ -88,7 +88,7 @@ impl Builder<'_> {
         self.slot();
         self.look_up(if check.writes { self.tables.write } else { self.tables.read }, check.length);
         let jump = self.unless_zero();
-        self.cold.push(Cold::General { index: self.index, jump });
+        self.cold.push_back(Cold::General { index: self.index, jump });
         self.load_indexed(host::R13, self.tables.addend);
         self.store(host::R13, base_displacement(check.guest));
         self.resident = Some(check.guest);
@@ -105,7 +105,7 @@ impl Builder<'_> {
         self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 0, true);
         let jump = self.unless_zero();
         let back = self.out.len();
-        self.cold.push(Cold::StackPage { index: self.index, jump, back, check, page });
+        self.cold.push_back(Cold::StackPage { index: self.index, jump, back, check, page });
         self.resident = None;
     }
 

@@ -79,7 +79,7 @@ impl Builder<'_> {
             self.lea(HOST_RSI, Some(HOST_RSI), Some((host::R13, 1)), 1, true);
         }
         let after = self.here();
-        self.cold.push(Cold::System { index: self.index, jump, instruction: *instruction, after });
+        self.cold.push_back(Cold::System { index: self.index, jump, instruction: *instruction, after });
     }
 
     /// RCX = 0 if there is an iteration, at most 4096, not more than the budget has left, and they go upward.

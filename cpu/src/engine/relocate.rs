@@ -129,6 +129,17 @@ impl Builder<'_> {
         }
     }
 
+    /// The linear address of `size` bytes within a page that the instruction always reaches, if the host can encode it.
+    pub fn constant_address(&self, instruction: &Instruction, size: usize) -> Option<i32> {
+        let absolute = instruction.memory_base() == Register::None || instruction.memory_base() == Register::RIP;
+        let based = instruction.memory_segment().number() >= crate::state::segment::FS;
+        if !absolute || instruction.memory_index() != Register::None || based || !self.mode.long() {
+            return None;
+        }
+        let address = i32::try_from(instruction.memory_displacement64() as i64).ok()?;
+        (address as usize % 4096 + size <= 4096).then_some(address)
+    }
+
     /// The host register with a guest address register's value; `scratch` if it lives in the frame.
     fn address_register(&mut self, register: Register, scratch: u8) -> u8 {
         let guest = register.full_register().number();
@@ -202,8 +213,11 @@ impl Builder<'_> {
             Code::Movsxd_r16_rm16 => 4,
             _ => instruction.memory_size().size(),
         };
-        self.address(instruction);
         let mut site = self.access_site(instruction, size, info.op_access(operand));
+        if let Some(address) = self.constant_address(instruction, size) {
+            return self.access_at(address, site, |builder, place| builder.emit_mapped(instruction, &mapping, Some(place)));
+        }
+        self.address(instruction);
         self.segment(instruction, &mut site);
         self.access(site, |builder| builder.emit_mapped(instruction, &mapping, Some(Place::FOUND)));
     }

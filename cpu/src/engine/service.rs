@@ -56,9 +56,14 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
             engine.execute(block, index, &instruction, after)
         }
         Site::Link { target, jump, stub } => {
-            let (target, link) = (*target, (*jump, *stub));
+            let (target, link) = (*target, Wanted::Near { jump: *jump, stub: *stub });
             engine.frame().state.rip = target;
             engine.go_on(Some(link))
+        }
+        Site::FarLink { target, check, jump, link, unlinked } => {
+            let (target, check, jump, link, unlinked) = (*target, *check, *jump, *link, *unlinked);
+            engine.frame().state.rip = target;
+            engine.go_on(Some(Wanted::Far { check, jump, link, unlinked }))
         }
         Site::General { block, index, jump, stub } => {
             let (block, index, link) = (*block, *index, (*jump, *stub));
@@ -75,6 +80,12 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
 fn hide_pointers(area: &mut [u8; 512]) {
     area[6..24].fill(0);
     area[28..32].copy_from_slice(&0xffff_u32.to_le_bytes());
+}
+
+/// A jump that is to be linked. Host addresses; see [`Site::Link`] and [`Site::FarLink`].
+enum Wanted {
+    Near { jump: u64, stub: u64 },
+    Far { check: u64, jump: u64, link: u64, unlinked: u64 },
 }
 
 impl Engine {
@@ -102,8 +113,8 @@ impl Engine {
         self.go_on(None)
     }
 
-    /// Goes on at RIP, between two blocks; `link` is a jump (and its stub) that may lead there directly from now on.
-    fn go_on(&mut self, link: Option<(u64, u64)>) -> u32 {
+    /// Goes on at RIP, between two blocks; `link` is a jump that may lead there directly from now on.
+    fn go_on(&mut self, link: Option<Wanted>) -> u32 {
         if !self.optimisations.has(Optimisation::DirectDispatch) || !self.optimisations.has(Optimisation::KeptBlocks) {
             return self.leave_with(Exit::Lookup);
         }
@@ -117,8 +128,14 @@ impl Engine {
             // Such a block does not look at the budget.
             Ok(super::SCRATCH_BLOCK) => self.leave_with(Exit::Lookup),
             Ok(number) => {
-                if let Some((jump, stub)) = link.filter(|_| generation == self.generation) {
-                    self.link(jump, stub, number);
+                match link.filter(|_| generation == self.generation) {
+                    Some(Wanted::Near { jump, stub }) => self.link(jump, stub, number),
+                    Some(Wanted::Far { check, jump, link, unlinked }) => {
+                        let entry = self.block(number).host;
+                        self.buffer.patch_far(check, link, entry);
+                        self.buffer.patch(jump, unlinked);
+                    }
+                    None => {}
                 }
                 let host = self.block(number).host;
                 self.resume_at(number, host)

@@ -37,6 +37,8 @@ pub struct AccessSite {
     pub plain: bool,
     /// The segment whose base and limit the lookup has seen to; the frame has the offset.
     pub segment: Option<u8>,
+    /// The linear address, if it is always the same.
+    pub constant: Option<i32>,
     /// Host address of the lookup.
     pub retry: u64,
     /// Host address of the operation followed by a commit.
@@ -84,6 +86,19 @@ pub enum Site {
         jump: u64,
         /// Host address of the stub.
         stub: u64,
+    },
+    /// A jump to another page, not linked yet.
+    FarLink {
+        /// Linear target.
+        target: u64,
+        /// Host address of what is subtracted from the jump cache's entry.
+        check: u64,
+        /// Host address of the displacement to here.
+        jump: u64,
+        /// Host address of the displacement of the linked jump.
+        link: u64,
+        /// Host address of the jump that needs no link.
+        unlinked: u64,
     },
     /// A check of several accesses failed: on in the general translation.
     General {

@@ -150,6 +150,7 @@ impl Tlb {
 
     fn clear_jump(&mut self, user: usize, slot: usize) {
         self.jump_tags(user)[slot] = invalid_jump(slot);
+        self.jump_entries(user)[slot] = 0;
     }
 
     /// Host address of a byte whose page is cached for loads, or for stores.

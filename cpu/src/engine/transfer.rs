@@ -73,8 +73,11 @@ impl Builder<'_> {
         if let Some(place) = self.checked_operand(instruction) {
             return self.take(host::R10, size, place);
         }
-        self.address(instruction);
         let mut site = self.access_site(instruction, size as usize, OpAccess::Read);
+        if let Some(address) = self.constant_address(instruction, size.into()) {
+            return self.access_at(address, site, |builder, place| builder.take(host::R10, size, place));
+        }
+        self.address(instruction);
         self.segment(instruction, &mut site);
         self.access(site, |builder| builder.take(host::R10, size, Place::FOUND));
     }
@@ -238,7 +241,7 @@ impl Builder<'_> {
         self.bytes(&[0x49, 0xf7, 0xd2]); // not r10
         self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 1, true);
         let jump = self.unless_zero();
-        self.cold.push(Cold::Raise { jump, index: self.index, exception: Exception::general_protection(0) });
+        self.cold.push_back(Cold::Raise { jump, index: self.index, exception: Exception::general_protection(0) });
     }
 
     fn near_return(&mut self, instruction: &Instruction) {

@@ -11,6 +11,7 @@ use super::{inline_strings, transfer};
 use crate::exception::Exception;
 use crate::memory::PAGE;
 use crate::system;
+use std::collections::VecDeque;
 use iced_x86::{
     Code, CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction,
     InstructionInfoFactory, Mnemonic,
@@ -196,6 +197,7 @@ impl Engine {
             mode,
             alone: once || mode.isolated(),
             chain: joins && self.optimisations.has(Optimisation::Chaining),
+            low: self.buffer.range().1 < 1 << 31 && self.optimisations.has(Optimisation::FarLinks),
             cached: joins && self.optimisations.has(Optimisation::JumpCache),
             rip,
             index: 0,
@@ -203,7 +205,7 @@ impl Engine {
             plan: Plan::default(),
             resident: None,
             inlines,
-            cold: Vec::new(),
+            cold: VecDeque::new(),
             tables: TableDisplacements::new(mode.user()),
             trampolines: &trampolines,
             encoder: &mut self.encoder,
