@@ -28,7 +28,10 @@ pub struct Journal {
 
 #[derive(Debug)]
 enum Entry {
-    Told { sentence: Option<String>, line: String },
+    Told {
+        sentence: Option<String>,
+        line: String,
+    },
     /// Of so many parts so many are done; none: nothing is under way.
     Progress(Option<(u64, u64)>),
     Flush(Sender<()>),

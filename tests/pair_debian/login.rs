@@ -11,9 +11,10 @@ pub struct Login {
 impl Login {
     /// Logs in as soon as the guest asks.
     pub fn new(mut client: Client) -> Self {
-        client.wait_for("debian login: ");
-        client.type_in("root\n");
-        client.wait_for("Password: ");
+        // On a busy host the guest may be so slow that it gives a login up, and asks anew.
+        while next_of(&mut client, &["Password: ", "debian login: "]) == 1 {
+            client.type_in("root\n");
+        }
         client.type_in("debian\n");
         client.wait_for("# ");
         client.type_in("PS1= exec sh\n");
@@ -55,5 +56,20 @@ impl Login {
         self.client.type_in("poweroff\n");
         let said = self.client.finish();
         assert!(said.contains("Power down"), "the guest says: {said}");
+    }
+}
+
+/// Waits for the first of these, which all end in a colon and a space; forgets all up to there.
+fn next_of(client: &mut Client, texts: &[&str]) -> usize {
+    const END: &str = ": ";
+    loop {
+        client.wait_for(END);
+        let shown = String::from_utf8_lossy(&client.shown).into_owned();
+        let (line, rest) = shown.split_once(END).expect("it was waited for");
+        let found = texts.iter().position(|text| format!("{line}{END}").ends_with(text));
+        client.shown = rest.as_bytes().to_vec();
+        if let Some(found) = found {
+            return found;
+        }
     }
 }
