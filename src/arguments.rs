@@ -86,6 +86,9 @@ pub struct RunArguments {
     /// If the standby cannot be reached, run the guest all the same, unprotected, and keep trying.
     #[arg(long, requires = "peer")]
     pub unprotected_if_alone: bool,
+    /// Print where the guest's thread spends its time, at the end and on SIGUSR1, on standard error.
+    #[arg(long)]
+    pub attribution: bool,
     /// Leave standard input and output alone; the console is reached by --console-listen.
     #[arg(long)]
     pub no_stdio: bool,

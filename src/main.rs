@@ -5,6 +5,7 @@
 
 mod arbiter;
 mod arguments;
+mod attribution;
 mod console;
 mod demo;
 mod drives;

@@ -14,7 +14,7 @@ use crate::journal::Journal;
 use crate::recorder::Tap;
 use crate::side::{Birth, Side, claimant};
 use crate::stdio::{Keyboard, Screen};
-use crate::{arbiter, guest, host};
+use crate::{arbiter, attribution, guest, host};
 
 /// Exit status when another server runs the guest.
 pub const FENCED: u8 = 3;
@@ -37,8 +37,15 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     let machine = guest::load(&arguments, &drives)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the network's runtime")?;
+    if arguments.attribution {
+        attribution::want();
+        runtime.spawn(attribution::on_signal());
+    }
     let outcome =
         runtime.block_on(protect(arguments, machine, drives.sectors(), (policy, tap.unwrap_or_default()), &journal));
+    if attribution::is_wanted() {
+        eprint!("{}", attribution::report());
+    }
     let closed = drives.close();
     journal.flush();
     outcome.and_then(|status| closed.map(|()| status))

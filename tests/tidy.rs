@@ -28,6 +28,7 @@ const UNSAFE: &[&str] = &[
     "cpu/src/engine/signals.rs",
     "cpu/src/engine/tlb.rs",
     "cpu/src/memory.rs",
+    "src/attribution/sampler.rs",
     "src/edge/urgency.rs",
     "src/network/tun.rs",
     "tests/oracle/src/host/child.rs",

@@ -5,7 +5,8 @@
 //! Arguments: `--repeats N` (default 3), `--only NAME,NAME`. Results: a table, and `benches/results/*.json`.
 
 mod contender;
-#[allow(dead_code, reason = "shared with the benchmark of pairs, which uses other parts")]
+#[path = "../suite/harness/host.rs"]
+#[allow(dead_code, reason = "shared with the other benchmarks, which use other parts")]
 mod host;
 mod marks;
 mod table;

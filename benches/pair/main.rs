@@ -8,7 +8,7 @@
 //! Arguments: `--repeats N` (of the mix, default 3), `--rounds N` (of the demonstration, default 20). On two cores
 //! both guests of a pair share what an unprotected guest has alone; the figures say so by naming the host.
 
-#[path = "../guests/host.rs"]
+#[path = "../suite/harness/host.rs"]
 #[allow(dead_code, reason = "shared with the benchmark of guests, which uses other parts")]
 mod host;
 #[path = "../guests/marks.rs"]

@@ -3,6 +3,7 @@
 use crate::bus::{Bus, Icount};
 use crate::engine::Engine;
 use crate::engine::options::Optimisations;
+use crate::engine::tally::Tally;
 use crate::memory::Memory;
 use crate::save;
 use crate::state::{State, rflags};
@@ -40,6 +41,11 @@ impl Cpu {
     /// Leaves out what makes it fast, to find out which part a fault lies in; nothing a guest could notice.
     pub fn set_optimisations(&mut self, optimisations: Optimisations) {
         self.engine.set_optimisations(optimisations);
+    }
+
+    /// What the engine has counted about itself.
+    pub fn tally(&self) -> Tally {
+        self.engine.tally()
     }
 
     /// Instructions completed so far.

@@ -17,6 +17,7 @@ pub mod system;
 pub use bus::{Bus, Icount};
 pub use cpu::{Cpu, Stop};
 pub use engine::options::{Optimisation, Optimisations};
+pub use engine::tally::Tally;
 pub use exception::Exception;
 pub use memory::Memory;
 pub use state::State;

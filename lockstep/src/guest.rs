@@ -3,7 +3,7 @@
 //! `ftemu_devices::Machine` is one; the simulator uses a cheap one. Given the same image and the same inputs at the
 //! same counts, two guests of one kind must produce the same states and outputs, however [`Guest::run`] was sliced.
 
-use ftemu_cpu::Icount;
+use ftemu_cpu::{Icount, Tally};
 use ftemu_devices::drives::Drives;
 pub use ftemu_devices::vga::Image;
 pub use ftemu_devices::{Emitted, Input, Output, Ran};
@@ -66,6 +66,10 @@ pub trait Guest: Sized {
     fn instruction_pointer(&self) -> u64;
     /// Its drives: to attach storages, and to copy or compare what is on them.
     fn drives(&mut self) -> &mut Drives;
+    /// What its engine has counted about itself, if it has one that counts.
+    fn tally(&self) -> Option<Tally> {
+        None
+    }
     /// What is on its screen, if it has one; looking changes nothing.
     fn screen(&self) -> Option<Image> {
         None

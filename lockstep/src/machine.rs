@@ -1,7 +1,7 @@
 //! The real guest: `ftemu_devices::Machine` behind [`Guest`].
 
 use crate::guest::{Digest, Guest, GuestError, Image, Page};
-use ftemu_cpu::Icount;
+use ftemu_cpu::{Icount, Tally};
 use ftemu_cpu::state::{Segment, State, TableRegister};
 use ftemu_devices::Config;
 use ftemu_devices::chips::Chips;
@@ -90,6 +90,10 @@ impl Guest for Machine {
 
     fn drives(&mut self) -> &mut Drives {
         self.drives_mut()
+    }
+
+    fn tally(&self) -> Option<Tally> {
+        Some(self.cpu().tally())
     }
 
     fn screen(&self) -> Option<Image> {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{Edge, Inner};
-use crate::host;
+use crate::{attribution, host};
 
 /// The guest's thread as it runs.
 pub struct Worker {
@@ -46,6 +46,7 @@ impl Edge {
     fn work<G: Guest>(&self, mut hands: Hands<G>) {
         // Whatever ends this thread ends the life, so that a standby is not left with a guest that stands still.
         let _ended = FailOnDrop(self);
+        attribution::watch_this_thread();
         let mut inner = self.lock();
         while self.finished.borrow().is_none() {
             if self.view.is_wanted() {
@@ -65,6 +66,7 @@ impl Edge {
                 work => {
                     drop(inner);
                     let done = hands.execute(work);
+                    attribution::counted(|| hands.guest().and_then(Guest::tally));
                     let mut inner = self.lock();
                     inner.node.done(host::now_ns(), done);
                     self.carry_out(&mut inner);

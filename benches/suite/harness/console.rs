@@ -10,6 +10,10 @@ use anyhow::{Context, Result, bail};
 /// How much of the last output an error shows.
 const SHOWN: usize = 1500;
 
+/// How a contender is asked to end, and how long it may take.
+const TERMINATE: rustix::process::Signal = rustix::process::Signal::TERM;
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// A running contender. It ends with this value.
 pub struct Console {
     child: Child,
@@ -96,7 +100,11 @@ impl Console {
 }
 
 impl Drop for Console {
+    /// Asks it to end, which leaves time for last words, and makes it.
     fn drop(&mut self) {
+        let asked = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), TERMINATE);
+        let deadline = Instant::now() + LAST_WORDS;
+        while asked.is_ok() && self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
