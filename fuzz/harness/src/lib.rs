@@ -2,9 +2,10 @@
 //! panic, or a hang in it. libFuzzer calls them from `fuzz/fuzz_targets`; the default tests call them with bytes from seeds.
 //!
 //! `computer` is a pair of machines one of which becomes what the other is, half way; `places` says where each chip is;
-//! `operations` is what a hostile guest does to them. The rest are files and messages.
+//! `operations` is what a hostile guest does to them, `drivers` how it gets there. The rest are files and messages.
 
 pub mod computer;
+pub mod drivers;
 pub mod images;
 pub mod network;
 pub mod operations;

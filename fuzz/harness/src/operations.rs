@@ -6,6 +6,7 @@ use ftemu_cpu::state::rflags;
 use ftemu_cpu::{Bus, Icount};
 use ftemu_devices::{Emitted, Input, Machine, Ran};
 
+use crate::drivers;
 use crate::places::Chip;
 
 /// PCI configuration mechanism #1.
@@ -101,7 +102,7 @@ impl<'a> Driver<'a> {
             12 => self.interrupt(machine, operation),
             13 => self.row(machine, operation),
             14 => self.look(machine, operation),
-            _ => self.message_signalled(machine, operation),
+            _ => self.drive(machine, operation),
         }
         self.settle(machine);
         self.said.finish()
@@ -248,8 +249,11 @@ impl<'a> Driver<'a> {
         self.said.write(&image.rgb);
     }
 
-    /// Stores anywhere at all, as a device's or a guest's mistake would.
-    fn message_signalled(&mut self, machine: &mut Machine, operation: Operation) {
+    /// What the chip's driver would do, or a store anywhere at all.
+    fn drive(&mut self, machine: &mut Machine, operation: Operation) {
+        if let Some(slot) = self.slots.get(operation.choose(self.slots.len() + 1)) {
+            return drivers::drive(machine, *slot, operation);
+        }
         let now = machine.count();
         let (board, memory) = machine.bus();
         let address = u64::from(operation.value()) | u64::from(operation.0[2]) << 32;
@@ -265,6 +269,8 @@ impl<'a> Driver<'a> {
         if self.guest == Guest::Still {
             still(machine);
         }
+        // Nobody has this port; but what the chips have asked for is now carried out, as after an instruction.
+        machine.apply(&Input::Serial { port: u8::MAX, bytes: Vec::new() });
         let until = Icount(machine.count().0 + INSTRUCTIONS);
         for _ in 0..STEPS {
             match machine.run(until) {

@@ -21,10 +21,12 @@ pub struct Chip {
 const NOWHERE: Windows = &[];
 const NO_PORTS: Ports = &[];
 
-/// The IDE function, and cards in the order of the harness's configuration.
+/// The IDE function.
 pub const IDE: u8 = 1 << 3 | 1;
 const VGA: u8 = 2 << 3;
-const E1000: u8 = 3 << 3;
+/// The 82540EM.
+pub const E1000: u8 = 3 << 3;
+// Cards in the order of the harness's configuration.
 const VIRTIO_NETWORK: u8 = 4 << 3;
 const VIRTIO_BLOCK: u8 = 5 << 3;
 const VIRTIO_ENTROPY: u8 = 6 << 3;
