@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// How long a server may take to say where it listens.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a server tells its figures.
+pub const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// A port that the system chooses.
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -19,6 +21,15 @@ const ANY_PORT: &str = "127.0.0.1:0";
 pub trait Served {
     /// The console client; its input and output are pipes.
     fn console(&mut self) -> &mut Child;
+    /// The servers' processes, the primary's first.
+    fn servers(&self) -> Vec<u32>;
+    /// The primary's events file.
+    fn events(&self) -> &Path;
+
+    /// The figures that the primary told last.
+    fn status(&self) -> Value {
+        events(self.events()).into_iter().rfind(|event| event["event"] == "status").unwrap_or_default()
+    }
 }
 
 /// A process that ends with its value.
@@ -34,7 +45,8 @@ impl Drop for Process {
 /// An unprotected guest.
 pub struct Alone {
     console: Process,
-    _server: Process,
+    events: PathBuf,
+    server: Process,
 }
 
 impl Alone {
@@ -43,7 +55,7 @@ impl Alone {
         let events = fresh(folder, "alone")?.join("events");
         let server = Process(run(folder, guest, &events)?.spawn()?);
         let console = console(&address(&events, "console")?)?;
-        Ok(Self { console, _server: server })
+        Ok(Self { console, events, server })
     }
 }
 
@@ -51,13 +63,21 @@ impl Served for Alone {
     fn console(&mut self) -> &mut Child {
         &mut self.console.0
     }
+
+    fn servers(&self) -> Vec<u32> {
+        vec![self.server.0.id()]
+    }
+
+    fn events(&self) -> &Path {
+        &self.events
+    }
 }
 
 /// A guest on two servers.
 pub struct Protected {
     console: Process,
     events: PathBuf,
-    _servers: [Process; 2],
+    servers: [Process; 2],
 }
 
 impl Protected {
@@ -78,7 +98,7 @@ impl Protected {
         let primary = Process(command.spawn()?);
         let consoles = format!("{},{}", address(&events, "console")?, address(&others, "console")?);
         wait_for_event(&events, "protected")?;
-        Ok(Self { console: console(&consoles)?, events, _servers: [primary, standby] })
+        Ok(Self { console: console(&consoles)?, events, servers: [primary, standby] })
     }
 
     /// The link's use since the guest was protected.
@@ -101,6 +121,29 @@ impl Served for Protected {
     fn console(&mut self) -> &mut Child {
         &mut self.console.0
     }
+
+    fn servers(&self) -> Vec<u32> {
+        self.servers.iter().map(|server| server.0.id()).collect()
+    }
+
+    fn events(&self) -> &Path {
+        &self.events
+    }
+}
+
+/// Processor time of a process so far, in seconds; of one that is gone, none.
+pub fn cpu_seconds(process: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Fields 14 and 15 of proc(5), in hundredths; the second, the name, may hold blanks.
+    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
+    after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// The most memory that a process has had resident, in MiB.
+pub fn peak_mib(process: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
 fn ftemu() -> Command {
@@ -120,7 +163,8 @@ fn fresh(folder: &Path, name: &str) -> Result<PathBuf> {
 fn run(folder: &Path, guest: &Guest, events: &Path) -> Result<Command> {
     let files = guest.write_to(folder)?;
     let mut command = ftemu();
-    command.args(["run", "--no-stdio", "--memory", "512M", "--console-listen", ANY_PORT, "--status-interval", "200ms"]);
+    command.args(["run", "--no-stdio", "--memory", "512M", "--console-listen", ANY_PORT]);
+    command.arg("--status-interval").arg(format!("{}ms", STATUS_INTERVAL.as_millis()));
     command.arg("--kernel").arg(files.kernel).arg("--events").arg(events);
     if let Some(initrd) = files.initrd {
         command.arg("--initrd").arg(initrd);
