@@ -87,8 +87,11 @@ pub struct Link {
 
 /// One translated block.
 pub struct Block {
-    /// Offset in the code segment of the first instruction: in 64-bit mode its linear address.
+    /// Offset in the code segment of the first instruction: in 64-bit mode its linear address. Of a movable block, the
+    /// offset in its page.
     pub rip: u64,
+    /// It may run at any address that maps its page; the frame has where it does.
+    pub movable: bool,
     /// Guest-physical address of the first byte.
     pub physical: u64,
     /// Guest-physical page of the last byte, when another.
@@ -99,8 +102,10 @@ pub struct Block {
     pub mode: Mode,
     /// It uses x87 or SSE registers.
     pub fpu: bool,
-    /// Host address of the entry.
+    /// Host address of the entry from another page, which takes the address from R10.
     pub host: u64,
+    /// Host address of the entry otherwise.
+    pub near: u64,
     /// Offset of each instruction from `rip`.
     pub offsets: Vec<u16>,
     /// Which instruction the host code from an offset on belongs to, ascending.
@@ -112,12 +117,16 @@ pub struct Block {
 }
 
 impl Block {
+    fn key(&self) -> (u64, u64) {
+        key(if self.movable { ANYWHERE } else { self.rip }, self.physical, self.mode)
+    }
+
     /// Instructions.
     pub fn count(&self) -> u64 {
         self.offsets.len() as u64
     }
 
-    /// Offset in the code segment of an instruction.
+    /// Offset in the code segment of an instruction; for a movable block, in the page of its first.
     pub fn rip_of(&self, index: usize) -> u64 {
         self.rip.wrapping_add(u64::from(self.offsets[index]))
     }
@@ -155,6 +164,9 @@ pub struct Blocks {
     pub whole_pages: bool,
 }
 
+/// Stands for the address of what may run at any: no address is like it.
+const ANYWHERE: u64 = 1 << 63;
+
 fn key(rip: u64, physical: u64, mode: Mode) -> (u64, u64) {
     (rip, physical << 16 | u64::from(mode.0))
 }
@@ -163,6 +175,11 @@ impl Blocks {
     /// The block for an address, if translated.
     pub fn find(&self, rip: u64, physical: u64, mode: Mode) -> Option<u32> {
         self.keys.get(&key(rip, physical, mode)).copied()
+    }
+
+    /// The block for any address that maps a physical one, if translated.
+    pub fn find_movable(&self, physical: u64, mode: Mode) -> Option<u32> {
+        self.find(ANYWHERE, physical, mode)
     }
 
     /// A block by number.
@@ -183,7 +200,7 @@ impl Blocks {
     /// Adds a block and marks its pages.
     pub fn insert(&mut self, block: Block, memory: &mut Memory, tlb: &mut Tlb) -> u32 {
         let number = self.next_number();
-        self.keys.insert(key(block.rip, block.physical, block.mode), number);
+        self.keys.insert(block.key(), number);
         let head = u64::from(block.length).min(PAGE - block.physical % PAGE);
         self.cover(number, block.physical, head, memory, tlb);
         if let Some(second) = block.second_page {
@@ -241,8 +258,10 @@ impl Blocks {
     fn drop_block(&mut self, number: u32, tlb: &mut Tlb, buffer: &mut CodeBuffer) {
         let block = &mut self.all[number as usize];
         block.valid = false;
-        self.keys.remove(&key(block.rip, block.physical, block.mode));
-        if !block.mode.isolated() {
+        self.keys.remove(&block.key());
+        if block.movable {
+            tlb.forget_jumps_to(block.mode, block.physical);
+        } else if !block.mode.isolated() {
             tlb.forget_jump(block.mode, block.rip);
         }
         for link in block.links.drain(..) {

@@ -61,8 +61,10 @@ pub struct Builder<'a> {
     pub low: bool,
     /// Whether exits use the jump cache.
     pub cached: bool,
-    /// Offset in the code segment of the block.
+    /// Offset in the code segment of the block, or in the page of a movable one.
     pub rip: u64,
+    /// Addresses of code are relative to the page that the frame has.
+    pub movable: bool,
     /// The instruction being translated.
     pub index: u8,
     /// Which instruction host code belongs to.
@@ -356,12 +358,34 @@ impl Builder<'_> {
         if self.chain && (target ^ self.rip) >> 12 == 0 {
             let jump = self.jump();
             self.leave(jump, target);
-        } else if self.chain && self.cached && self.low {
+        } else if self.chain && self.cached && self.low && !self.movable {
             self.jump_far(target);
         } else {
-            self.constant(host::R10, target);
+            self.code_address(host::R10, target);
             self.jump_to_r10();
         }
+    }
+
+    /// Register = an address in or relative to the block's code. May use R13 where that is far away.
+    pub fn code_address(&mut self, register: u8, address: u64) {
+        if !self.movable {
+            return self.constant(register, address);
+        }
+        self.load(register, displacement!(code_base));
+        match i32::try_from(address as i64) {
+            Ok(distance) => self.lea(register, Some(register), None, distance, true),
+            Err(_) => {
+                self.resident = None;
+                self.constant(host::R13, address);
+                self.lea(register, Some(register), Some((host::R13, 1)), 0, true);
+            }
+        }
+    }
+
+    /// The entry of a movable block: its first instruction's address is in R10.
+    pub fn movable_entry(&mut self) {
+        self.lea(host::RCX, Some(host::R10), None, -(self.rip as i32), true);
+        self.store(host::RCX, displacement!(code_base));
     }
 
     /// Continues in another page: with the block linked here, as long as that is the one the jump cache has.

@@ -110,7 +110,12 @@ impl Builder<'_> {
                 }
                 Cold::Link { jump, target } => {
                     self.aim_here(jump);
-                    let site = Site::Link { target, jump: self.base + jump as u64, stub: self.here() };
+                    let site = Site::Link {
+                        target,
+                        movable: self.movable,
+                        jump: self.base + jump as u64,
+                        stub: self.here(),
+                    };
                     self.service(site);
                 }
                 Cold::Far { jump, target } if self.mode.flat() => {

@@ -9,6 +9,7 @@ use super::{Engine, Exit, SCRATCH_BLOCK, signals, translate};
 use crate::bus::Bus;
 use crate::cpu::Stop;
 use crate::exception::Exception;
+use crate::memory::PAGE;
 use crate::paging::{self, Access};
 use crate::state::{control, rflags, segment};
 use crate::system::{self, debug::SINGLE_STEP};
@@ -115,7 +116,8 @@ impl Engine {
         let mut number = found;
         let block = self.block(found);
         if block.count() > left {
-            let (rip, physical) = (block.rip, block.physical);
+            let physical = block.physical;
+            let rip = self.state().rip;
             match self.translate(rip, physical, mode, left as usize, true) {
                 Ok(once) => number = once,
                 Err(exception) => return self.raise(exception),
@@ -196,7 +198,7 @@ impl Engine {
             return Err(Exception::general_protection(0));
         }
         let physical = self.fetch_address(linear, mode.user())?;
-        let number = match self.blocks.find(rip, physical, mode) {
+        let number = match self.find(rip, physical, mode) {
             Some(number) if u64::from(self.blocks.get(number).length) > room => {
                 return self.translate(rip, physical, mode, 1, true);
             }
@@ -222,6 +224,29 @@ impl Engine {
             self.tlb.fill_jump(mode, rip, last, block.host, number);
         }
         Ok(number)
+    }
+
+    /// Whether code at an address is translated for all addresses: that of programs at random ones.
+    pub(super) fn is_movable(&self, rip: u64, mode: Mode) -> bool {
+        mode.long()
+            && mode.user()
+            && !mode.isolated()
+            && rip >= 1 << 32
+            && self.optimisations.has(Optimisation::MovableBlocks)
+    }
+
+    /// The block for an address, if translated.
+    pub(super) fn find(&self, rip: u64, physical: u64, mode: Mode) -> Option<u32> {
+        let anywhere = self.is_movable(rip, mode).then(|| self.blocks.find_movable(physical, mode)).flatten();
+        anywhere.or_else(|| self.blocks.find(rip, physical, mode))
+    }
+
+    /// Where an instruction of the running block is.
+    pub(super) fn rip_in(&mut self, number: u32, index: u8) -> u64 {
+        let base = self.frame().code_base;
+        let block = self.block(number);
+        let rip = block.rip_of(index.into());
+        if block.movable { base.wrapping_add(rip) } else { rip }
     }
 
     /// The linear address of the page behind an address.
@@ -254,7 +279,7 @@ impl Engine {
     pub(super) fn link(&mut self, jump: u64, stub: u64, number: u32) {
         let block = self.blocks.get_mut(number);
         if block.second_page.is_none() {
-            let host = block.host;
+            let host = block.near;
             block.links.push(Link { site: jump, stub });
             self.tally.chains += 1;
             self.buffer.patch(jump, host);
@@ -272,11 +297,12 @@ impl Engine {
     /// Enters a block with `left` instructions to run at most, and brings the count up to date.
     pub(super) fn enter(&mut self, number: u32, left: u64) {
         let block = self.block(number);
-        let (host, fpu) = (block.host, block.fpu || !self.optimisations.has(Optimisation::LazyFpu));
+        let (host, fpu) = (block.near, block.fpu || !self.optimisations.has(Optimisation::LazyFpu));
         self.limit = self.count + left;
         let guard = self.guard.base();
         let frame = self.frame();
         frame.budget = guard + left;
+        frame.code_base = frame.state.rip & !(PAGE - 1);
         frame.resume = host;
         frame.fpu_wanted = u64::from(fpu);
         frame.packed_flags = pack_flags(frame.state.rflags);

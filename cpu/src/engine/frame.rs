@@ -89,6 +89,8 @@ pub struct Frame {
     pub negated_guard: u64,
     /// RFLAGS.DF, as a mask.
     pub direction: u64,
+    /// Linear address of the page that a movable block runs in.
+    pub code_base: u64,
     /// Scratch of one guest instruction.
     pub temporary: u64,
     /// Offset in a segment that is not flat, of the access under way.

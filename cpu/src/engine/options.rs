@@ -34,6 +34,7 @@ optimisations! {
     KeptBlocks "kept-blocks" "translated blocks are kept; without it every block is translated each time it runs";
     LongBlocks "long-blocks" "a block has many instructions; without it one";
     Chaining "chaining" "jumps within a page lead from block to block once they have been taken";
+    MovableBlocks "movable-blocks" "code of programs is translated once for all addresses it is mapped at";
     FarLinks "far-links" "jumps to other pages lead to the block linked to them if that table says so";
     JumpCache "jump-cache" "indirect jumps and those to other pages find their block in a table";
     DirectDispatch "direct-dispatch" "a block that is not in the table is entered without going back to the dispatcher";

@@ -110,7 +110,10 @@ impl Builder<'_> {
         let displacement = instruction.memory_displacement64();
         if instruction.is_ip_rel_memory_operand() {
             let wide = base == Register::RIP;
-            self.constant(host::R10, if wide { displacement } else { displacement & 0xffff_ffff });
+            self.code_address(host::R10, displacement);
+            if !wide {
+                self.lea(host::R10, Some(host::R10), None, 0, false);
+            }
         } else if base == Register::None && index == Register::None {
             self.constant(host::R10, displacement);
         } else {
@@ -133,7 +136,8 @@ impl Builder<'_> {
     pub fn constant_address(&self, instruction: &Instruction, size: usize) -> Option<i32> {
         let absolute = instruction.memory_base() == Register::None || instruction.memory_base() == Register::RIP;
         let based = instruction.memory_segment().number() >= crate::state::segment::FS;
-        if !absolute || instruction.memory_index() != Register::None || based || !self.mode.long() {
+        let moves = self.movable && instruction.is_ip_rel_memory_operand();
+        if !absolute || moves || instruction.memory_index() != Register::None || based || !self.mode.long() {
             return None;
         }
         let address = i32::try_from(instruction.memory_displacement64() as i64).ok()?;

@@ -13,7 +13,7 @@ use crate::memory::{CODE, PAGE, TABLE};
 use crate::paging::{self, Access, Translation};
 use crate::state::{gpr, rflags, segment};
 use crate::system::{self, Flow};
-use iced_x86::Instruction;
+use iced_x86::{Instruction, OpKind};
 
 const RESUME: u32 = 0;
 const RETURN: u32 = 1;
@@ -55,9 +55,10 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
             let (block, index, instruction, after) = (*block, *index, *instruction, *after);
             engine.execute(block, index, &instruction, after)
         }
-        Site::Link { target, jump, stub } => {
-            let (target, link) = (*target, Wanted::Near { jump: *jump, stub: *stub });
-            engine.frame().state.rip = target;
+        Site::Link { target, movable, jump, stub } => {
+            let (target, movable, link) = (*target, *movable, Wanted::Near { jump: *jump, stub: *stub });
+            let frame = engine.frame();
+            frame.state.rip = if movable { frame.code_base.wrapping_add(target) } else { target };
             engine.go_on(Some(link))
         }
         Site::FarLink { target, check, jump, link, unlinked } => {
@@ -74,6 +75,20 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
             engine.abort(block, index, Exit::Raised(exception))
         }
     }
+}
+
+/// An instruction as it would have been decoded at another address.
+fn moved_to(instruction: &Instruction, rip: u64) -> Instruction {
+    let mut moved = *instruction;
+    let distance = rip.wrapping_sub(instruction.ip());
+    moved.set_ip(rip);
+    if distance != 0 && instruction.is_ip_rel_memory_operand() {
+        moved.set_memory_displacement64(instruction.memory_displacement64().wrapping_add(distance));
+    }
+    if distance != 0 && instruction.op0_kind() == OpKind::NearBranch64 {
+        moved.set_near_branch64(instruction.near_branch64().wrapping_add(distance));
+    }
+    moved
 }
 
 /// FOP, FIP and FDP would show host addresses, and MXCSR_MASK the host's model: fixed values instead.
@@ -131,13 +146,17 @@ impl Engine {
                 match link.filter(|_| generation == self.generation) {
                     Some(Wanted::Near { jump, stub }) => self.link(jump, stub, number),
                     Some(Wanted::Far { check, jump, link, unlinked }) => {
-                        let entry = self.block(number).host;
-                        self.buffer.patch_far(check, link, entry);
+                        let (entry, movable) = (self.block(number).host, self.block(number).movable);
+                        if !movable {
+                            self.buffer.patch_far(check, link, entry);
+                        }
                         self.buffer.patch(jump, unlinked);
                     }
                     None => {}
                 }
-                let host = self.block(number).host;
+                let host = self.block(number).near;
+                let frame = self.frame();
+                frame.code_base = frame.state.rip & !(PAGE - 1);
                 self.resume_at(number, host)
             }
             Err(exception) => self.leave_with(Exit::Raised(exception)),
@@ -147,12 +166,13 @@ impl Engine {
     /// Goes on before instruction `index` in the general translation of a block, where `link` leads from now on.
     fn go_on_generally(&mut self, number: u32, index: u8, (jump, stub): (u64, u64)) -> u32 {
         let block = self.block(number);
-        let (rip, physical, count) = (block.rip, block.physical, block.count());
+        let (physical, count) = (block.physical, block.count());
         let mode = Mode(block.mode.0 | Mode::GENERAL);
         if !block.valid || self.memory.has_touched() || !self.buffer.has_room(LARGEST_BLOCK) {
             return self.abort(number, index, Exit::Lookup);
         }
-        let general = match self.blocks.find(rip, physical, mode) {
+        let rip = self.rip_in(number, 0);
+        let general = match self.find(rip, physical, mode) {
             Some(known) => known,
             None => match self.translate(rip, physical, mode, count as usize, false) {
                 Ok(made) => made,
@@ -178,10 +198,8 @@ impl Engine {
 
     /// Leaves before instruction `index` of a block.
     fn abort(&mut self, block: u32, index: u8, exit: Exit) -> u32 {
-        let (rip, missing) = {
-            let block = self.block(block);
-            (block.rip_of(index as usize), block.count() - u64::from(index))
-        };
+        let rip = self.rip_in(block, index);
+        let missing = self.block(block).count() - u64::from(index);
         let frame = self.frame();
         frame.state.rip = rip;
         frame.budget += missing;
@@ -211,7 +229,7 @@ impl Engine {
             16 => Exception::x87_floating_point(),
             17 => Exception::alignment_check(0),
             19 => Exception::simd_floating_point(),
-            14 if host == block.host + 4 => return self.abort(number, 0, Exit::Lookup),
+            14 if host == block.near + 4 => return self.abort(number, 0, Exit::Lookup),
             _ => panic!(
                 "host exception {vector} at block {:#x}, instruction {:#x}",
                 block.rip,
@@ -397,7 +415,8 @@ impl Engine {
 
     /// Executes an instruction in Rust.
     fn execute(&mut self, block: u32, index: u8, instruction: &Instruction, after: u64) -> u32 {
-        let rip = self.block(block).rip_of(index as usize);
+        let rip = self.rip_in(block, index);
+        let instruction = &moved_to(instruction, rip);
         let length = self.block(block).count();
         let allowance = self.frame().budget - self.guard.base() + length - u64::from(index);
         let rest = length - u64::from(index);

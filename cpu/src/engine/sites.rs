@@ -80,8 +80,10 @@ pub enum Site {
     },
     /// A jump within a page, not linked yet.
     Link {
-        /// Linear target.
+        /// Linear target; from a movable block, its offset in the page.
         target: u64,
+        /// From a movable block.
+        movable: bool,
         /// Host address of the jump's displacement.
         jump: u64,
         /// Host address of the stub.

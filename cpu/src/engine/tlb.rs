@@ -365,6 +365,17 @@ impl Tlb {
         }
     }
 
+    /// A block is gone that may have run wherever its first byte's page is mapped.
+    pub fn forget_jumps_to(&mut self, mode: Mode, physical: u64) {
+        let (page, offset) = (physical & !(PAGE - 1), physical % PAGE);
+        let halves = &self.executable[usize::from(mode.user())];
+        let mapped = halves.iter().flatten().filter(|(_, found)| found.physical == page);
+        let addresses: Vec<u64> = mapped.map(|(linear, _)| linear | offset).collect();
+        for rip in addresses {
+            self.forget_jump(mode, rip);
+        }
+    }
+
     /// All blocks are gone.
     pub fn forget_jumps(&mut self) {
         for user in 0..2 {

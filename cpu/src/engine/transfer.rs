@@ -207,7 +207,7 @@ impl Builder<'_> {
     fn push_return_address(&mut self, instruction: &Instruction) {
         let size = instruction.stack_pointer_increment().unsigned_abs() as u8;
         self.push_value(size, |builder| {
-            builder.constant(host::RCX, instruction.next_ip());
+            builder.code_address(host::RCX, instruction.next_ip());
             host::RCX
         });
     }

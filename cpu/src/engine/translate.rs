@@ -115,18 +115,27 @@ impl Engine {
         let offset = (physical % PAGE) as usize;
         let mut fetched = Fetched { bytes: [0; PAGE as usize + 16], length: PAGE as usize - offset, second_page: None };
         fetched.bytes[..fetched.length].copy_from_slice(&self.memory.page(page)[offset..]);
-        let instructions = self.decode(rip, mode, limit, &mut fetched)?;
-        Ok(self.emit(rip, physical, mode, &instructions, fetched.second_page, once))
+        let movable = !once && self.is_movable(rip, mode);
+        let mut instructions = self.decode(rip, movable, mode, limit, &mut fetched)?;
+        // What also depends on the next page stays where it is.
+        let movable = movable && fetched.second_page.is_none();
+        if fetched.second_page.is_some() {
+            instructions = vec![decode_one(&fetched, 0, rip, mode).0];
+        }
+        let at = if movable { rip % PAGE } else { rip };
+        Ok(self.emit(at, movable, physical, mode, &instructions, fetched.second_page, once))
     }
 
     /// Decodes up to the end of the block.
     fn decode(
         &mut self,
-        rip: u64,
+        address: u64,
+        movable: bool,
         mode: Mode,
         limit: usize,
         fetched: &mut Fetched,
     ) -> Result<Vec<Instruction>, Exception> {
+        let rip = if movable { address % PAGE } else { address };
         let mut instructions = Vec::with_capacity(16);
         let room = usize::try_from(self.code_room(mode)).unwrap_or(usize::MAX);
         let mut first = decode_one(fetched, 0, rip, mode);
@@ -134,7 +143,7 @@ impl Engine {
             return Err(Exception::general_protection(0));
         }
         if first.1 == DecoderError::NoMoreBytes && fetched.length < 15 {
-            let next = self.next_page(self.linear_of(rip));
+            let next = self.next_page(self.linear_of(address));
             let second = self.fetch_address(next, mode.user())?;
             let page = self.memory.page_of(second).ok_or(Exception::general_protection(0))?;
             fetched.bytes[fetched.length..fetched.length + 15].copy_from_slice(&self.memory.page(page)[..15]);
@@ -167,6 +176,7 @@ impl Engine {
     fn emit(
         &mut self,
         rip: u64,
+        movable: bool,
         physical: u64,
         mode: Mode,
         instructions: &[Instruction],
@@ -200,6 +210,7 @@ impl Engine {
             low: self.buffer.range().1 < 1 << 31 && self.optimisations.has(Optimisation::FarLinks),
             cached: joins && self.optimisations.has(Optimisation::JumpCache),
             rip,
+            movable,
             index: 0,
             marks: vec![(0, 0)],
             plan: Plan::default(),
@@ -210,6 +221,10 @@ impl Engine {
             trampolines: &trampolines,
             encoder: &mut self.encoder,
         };
+        if movable {
+            builder.movable_entry();
+        }
+        let near = builder.here();
         builder.entry(instructions.len() as u8, !once);
         if fpu {
             builder.require_fpu();
@@ -235,12 +250,14 @@ impl Engine {
         self.buffer.place(&out);
         let finished = Block {
             rip,
+            movable,
             physical,
             second_page,
             length: (last.next_ip().wrapping_sub(rip)) as u32,
             mode,
             fpu,
             host: base,
+            near,
             offsets: instructions.iter().map(|one| one.ip().wrapping_sub(rip) as u16).collect(),
             marks,
             links: Vec::new(),
