@@ -3,21 +3,26 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use ftemu_devices::config::BootFrom;
 use ftemu_devices::{Config, Machine};
+use serde_json::json;
 
 use crate::arguments::RunArguments;
 use crate::drives::Drives;
+use crate::journal::Journal;
 use crate::{firmware, host};
 
 /// A machine with the drives given and what the user wants it to start, ready for its first instruction.
 ///
 /// # Errors
 /// When a file cannot be read or is not what it should be, or the memory cannot be had.
-pub fn load(arguments: &RunArguments, drives: &Drives) -> Result<Machine> {
+pub fn load(arguments: &RunArguments, drives: &Drives, journal: &Journal) -> Result<Machine> {
     let configs = drives.configs();
+    let from_network = arguments.boot.0.first() == Some(&BootFrom::Network) && !arguments.side.network.net.is_empty();
     ensure!(
-        arguments.kernel.is_some() || !configs.is_empty(),
-        "there is nothing to start: name a disk image (ftemu run disk.img), a CD (--cdrom FILE) or a kernel (--kernel FILE); \
+        arguments.kernel.is_some() || !configs.is_empty() || from_network,
+        "there is nothing to start: name a disk image (ftemu run disk.img), a CD (--cdrom FILE), a kernel (--kernel FILE) or a \
+         network (--boot n --net ...); \
          `ftemu image build debian --output debian.img` makes a disk to begin with"
     );
     let mut seed = [0; 32];
@@ -26,6 +31,14 @@ pub fn load(arguments: &RunArguments, drives: &Drives) -> Result<Machine> {
     }
     // Addresses made from this are the same at every start, and others for another guest.
     let name = format!("{} {:?} {:?}", host::name(), arguments.drives, arguments.kernel);
+    let nics = arguments.cards.cards(&arguments.side.network, &name);
+    let (option_roms, note) = match arguments.kernel {
+        Some(_) => (Vec::new(), None),
+        None => firmware::option_roms(&nics, &arguments.boot),
+    };
+    if let Some(note) = note {
+        journal.say("no_network_boot", note, json!({}));
+    }
     let config = Config {
         memory_bytes: arguments.memory,
         epoch_seconds: host::unix_ns() / 1_000_000_000,
@@ -33,7 +46,8 @@ pub fn load(arguments: &RunArguments, drives: &Drives) -> Result<Machine> {
         drives: configs,
         video: arguments.kernel.is_none() || arguments.side.screen.vnc.is_some(),
         boot_order: arguments.boot.0.clone(),
-        nics: arguments.cards.cards(&arguments.side.network, &name),
+        nics,
+        option_roms,
         ..Config::default()
     };
     let mut machine = Machine::new(&config).context("cannot make the guest's machine")?;

@@ -34,7 +34,7 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     let policy = Policy::new(journal.clone());
     let tap = arguments.side.record.is_some().then(Tap::default);
     let drives = Drives::open(&arguments.drives.specs(), &policy, tap.as_ref())?;
-    let machine = guest::load(&arguments, &drives)?;
+    let machine = guest::load(&arguments, &drives, &journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the network's runtime")?;
     if arguments.attribution {

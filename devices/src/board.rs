@@ -58,7 +58,7 @@ impl Board {
         let (drives, outputs) = (Drives::new(shapes), Outputs::default());
         let (routes, deadlines) = (Routes::default(), Deadlines::default());
         let described = Described { low_bytes: memory.low_size(), video: config.video };
-        let items = Items::new(&described, memory.size() - memory.low_size(), firmware::boot_list(config));
+        let items = Items::new(&described, memory.size() - memory.low_size(), firmware::boot_files(config));
         let mut board =
             Board { chips, drives, regions, outputs, items, debug: VecDeque::new(), routes, carried: None, deadlines };
         board.find_routes();

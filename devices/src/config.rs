@@ -25,8 +25,10 @@ pub struct Config {
     pub video: bool,
     /// What firmware tries to start from, in this order; what is not named is tried afterwards.
     pub boot_order: Vec<BootFrom>,
+    /// Option ROMs that firmware starts for cards of their kind.
+    pub option_roms: Vec<OptionRom>,
 }
-saved!(Config { memory_bytes, epoch_seconds, rate, seed, drives, nics, video, boot_order });
+saved!(Config { memory_bytes, epoch_seconds, rate, seed, drives, nics, video, boot_order, option_roms });
 
 /// A drive of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +108,30 @@ pub enum NicModel {
 }
 saved_choice!(NicModel { E1000 = 0, VirtioNet = 1 });
 
+impl NicModel {
+    /// PCI vendor and device.
+    pub fn pci_identity(self) -> (u16, u16) {
+        match self {
+            NicModel::E1000 => (0x8086, 0x100e),
+            NicModel::VirtioNet => (0x1af4, 0x1000),
+        }
+    }
+}
+
+/// Firmware of a card (PCI Firmware Specification 3.0, section 5). SeaBIOS takes it from the file `pciVVVV,DDDD.rom` of the
+/// configuration device; the cards themselves have no ROM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionRom {
+    /// PCI vendor of the cards it is for.
+    pub vendor: u16,
+    /// PCI device.
+    pub device: u16,
+    /// Its bytes.
+    pub image: Vec<u8>,
+}
+saved!(OptionRom { vendor, device, image });
+saved_list!(OptionRom);
+
 /// What firmware can start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootFrom {
@@ -131,6 +157,7 @@ impl Default for Config {
             nics: Vec::new(),
             video: false,
             boot_order: Vec::new(),
+            option_roms: Vec::new(),
         }
     }
 }

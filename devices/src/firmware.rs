@@ -5,7 +5,7 @@ use crate::board::Regions;
 use crate::board::regions::BIOS_BYTES;
 use crate::checkpoint::{Boot, Start};
 use crate::chips::Chips;
-use crate::config::{Attachment, BootFrom, Config, DriveKind};
+use crate::config::{Attachment, BootFrom, Config, DriveKind, OptionRom};
 use crate::machine::Machine;
 use crate::rtc::Rtc;
 use crate::state::saved;
@@ -181,9 +181,16 @@ fn kinds_in_order(wanted: &[BootFrom]) -> [BootFrom; 3] {
     order
 }
 
-/// The file `bootorder`: paths of the drives in the order in which firmware is to try them, kind by kind, those of a
-/// kind as they are configured (SeaBIOS, "Boot_order"; the names are Open Firmware's).
-pub(crate) fn boot_list(config: &Config) -> Vec<u8> {
+/// Files of the configuration device: what firmware tries, and what it starts network cards with.
+pub(crate) fn boot_files(config: &Config) -> Vec<(String, Vec<u8>)> {
+    let rom = |rom: &OptionRom| (format!("pci{:04x},{:04x}.rom", rom.vendor, rom.device), rom.image.clone());
+    let roms = config.option_roms.iter().map(rom);
+    roms.chain([("bootorder".to_owned(), boot_list(config))]).collect()
+}
+
+/// The file `bootorder`: paths of drives and network cards in the order in which firmware is to try them, kind by kind,
+/// those of a kind as they are configured (SeaBIOS, "Boot_order"; the names are Open Firmware's).
+fn boot_list(config: &Config) -> Vec<u8> {
     let mut virtio_slots = FIRST_CARD_SLOT + config.nics.len()..;
     let paths: Vec<(DriveKind, String)> = config
         .drives
@@ -202,7 +209,11 @@ pub(crate) fn boot_list(config: &Config) -> Vec<u8> {
         let kind = match from {
             BootFrom::Disk => DriveKind::Disk,
             BootFrom::Cdrom => DriveKind::Cdrom,
-            BootFrom::Network => continue,
+            BootFrom::Network => {
+                let cards = (FIRST_CARD_SLOT..).take(config.nics.len());
+                lines.extend(cards.map(|slot| format!("/pci@i0cf8/ethernet@{slot:x}")));
+                continue;
+            }
         };
         lines.extend(paths.iter().filter(|(of, _)| *of == kind).map(|(_, path)| path.clone()));
     }
@@ -263,8 +274,17 @@ mod tests {
         let nics = vec![NicConfig { model: NicModel::E1000, mac: [0; 6] }];
         let list = boot_list(&Config { drives, nics, ..Config::default() });
         let expected =
-            "/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/ide@1,1/drive@0/disk@1\n/pci@i0cf8/ide@1,1/drive@1/disk@0\0";
+            "/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/ide@1,1/drive@0/disk@1\n/pci@i0cf8/ide@1,1/drive@1/disk@0\n/pci@i0cf8/ethernet@3\0";
         assert_eq!(String::from_utf8(list).unwrap(), expected);
+    }
+
+    #[test]
+    fn option_roms_are_files_named_by_their_cards() {
+        let (vendor, device) = NicModel::VirtioNet.pci_identity();
+        let option_roms = vec![OptionRom { vendor, device, image: vec![0x55, 0xaa] }];
+        let files = boot_files(&Config { option_roms, ..Config::default() });
+        assert_eq!(files[0], ("pci1af4,1000.rom".to_owned(), vec![0x55, 0xaa]));
+        assert_eq!(files[1].0, "bootorder");
     }
 
     #[test]

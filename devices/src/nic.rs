@@ -51,6 +51,14 @@ impl Nic {
         }
     }
 
+    /// Frames that it will surely take: more at once may be lost.
+    pub fn room(&self) -> usize {
+        match self {
+            Nic::E1000(card) => card.room(),
+            Nic::Virtio(card) => card.room(),
+        }
+    }
+
     fn device(&self) -> &dyn PciDevice {
         match self {
             Nic::E1000(card) => card.as_ref(),
@@ -130,6 +138,12 @@ impl PciDevice for Nic {
 mod tests {
     use super::*;
     use crate::{Config, Input, Machine};
+
+    #[test]
+    fn a_card_without_a_driver_has_room_for_what_it_drops() {
+        let cards = [NicModel::E1000, NicModel::VirtioNet].map(|model| Nic::new(0, &NicConfig { model, mac: [2; 6] }));
+        assert!(cards.iter().all(|card| card.room() == usize::MAX));
+    }
 
     #[test]
     fn a_reset_does_not_plug_a_cable_in() {

@@ -74,6 +74,10 @@ pub trait Guest: Sized {
     fn screen(&self) -> Option<Image> {
         None
     }
+    /// Frames that each of its network cards will surely take now; more at once may be lost.
+    fn frame_room(&self) -> usize {
+        usize::MAX
+    }
     /// Drops all that is derived (translations, TLB); must not be observable. Replays use it to look for leaks.
     fn forget_derived(&mut self);
     /// All state but RAM, field by field, for reports: the names and their bytes.

@@ -6,6 +6,7 @@ use ftemu_cpu::state::{Segment, State, TableRegister};
 use ftemu_devices::Config;
 use ftemu_devices::chips::Chips;
 use ftemu_devices::drives::Drives;
+use ftemu_devices::nic::Nic;
 use ftemu_devices::state::Saved;
 use ftemu_devices::{Emitted, Input, Machine, Ran};
 
@@ -98,6 +99,10 @@ impl Guest for Machine {
 
     fn screen(&self) -> Option<Image> {
         self.chips().vga.as_ref().map(|vga| vga.render(self.cpu().memory()))
+    }
+
+    fn frame_room(&self) -> usize {
+        self.chips().nics.iter().map(Nic::room).min().unwrap_or(usize::MAX)
     }
 
     fn instruction_pointer(&self) -> u64 {

@@ -5,6 +5,7 @@
 //! before giving the lock back, so that its order is kept; each wish is only a push into a queue. Threads wake each
 //! other; none looks again and again.
 
+mod flow;
 mod network;
 mod screen;
 mod sinks;
@@ -40,6 +41,8 @@ pub struct Edge {
     news: watch::Sender<u64>,
     finished: watch::Sender<Option<Finish>>,
     policy: Policy,
+    /// How much the guest's network cards take.
+    flow: flow::Flow,
     /// The guest's screen, for whoever wants to see it.
     view: screen::View,
 }
@@ -101,6 +104,7 @@ impl Edge {
             news: watch::Sender::new(0),
             finished: watch::Sender::new(None),
             policy,
+            flow: flow::Flow::default(),
             view: screen::View::default(),
         })
     }
@@ -286,6 +290,7 @@ impl Edge {
         news |= inner.ledger.survives(survives);
         if news {
             self.news.send_modify(|news| *news += 1);
+            self.flow.wake();
         }
         // Waking a thread is dear: only if it sleeps, and there is something for it.
         if inner.waiting && (inner.node.stirred() || over) {

@@ -66,9 +66,11 @@ impl Edge {
                 work => {
                     drop(inner);
                     let done = hands.execute(work);
+                    let room = hands.guest().map_or(usize::MAX, Guest::frame_room);
                     attribution::counted(|| hands.guest().and_then(Guest::tally));
                     let mut inner = self.lock();
                     inner.node.done(host::now_ns(), done);
+                    self.flow.worked(room, inner.node.frames_wait());
                     self.carry_out(&mut inner);
                     inner
                 }

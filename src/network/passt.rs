@@ -22,6 +22,10 @@ use crate::edge::Edge;
 const MOST_WAITING: usize = 4 << 20;
 /// No frame is longer.
 const LONGEST: usize = 65_550;
+/// Before each frame comes its length.
+const LENGTH: usize = 4;
+/// Bytes that are read at once.
+const BUFFER: usize = 256 << 10;
 
 /// passt, and the ends of what leads to it.
 pub struct Passt {
@@ -41,6 +45,7 @@ pub struct Queue {
 impl Queue {
     /// Sends a frame, in order.
     pub fn send(&self, frame: &[u8]) {
+        let frame = unpadded(frame);
         if self.waiting.load(Ordering::Relaxed) + frame.len() > MOST_WAITING {
             return;
         }
@@ -80,7 +85,7 @@ impl Passt {
         let (sender, frames) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let queue = Queue { frames: sender, waiting: Arc::clone(&waiting) };
-        Ok((Self { child, reader: BufReader::with_capacity(LONGEST, reader), writer, frames, waiting }, queue))
+        Ok((Self { child, reader: BufReader::with_capacity(BUFFER, reader), writer, frames, waiting }, queue))
     }
 
     /// Carries frames in both directions; returns why it does so no more.
@@ -113,6 +118,21 @@ impl Passt {
     }
 }
 
+/// Without the zeroes that a card adds to a short frame: passt takes them for data of the packet.
+fn unpadded(frame: &[u8]) -> &[u8] {
+    const HEADER: usize = 14;
+    let word = |at: usize| match frame.get(at..at + 2) {
+        Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
+        _ => 0,
+    };
+    let length = match word(12) {
+        0x0800 => HEADER + word(16),
+        0x86dd => HEADER + 40 + word(18),
+        _ => frame.len(),
+    };
+    frame.get(..length).unwrap_or(frame)
+}
+
 /// The last line that passt complains with, when it has ended.
 async fn last_line(mut pipe: BufReader<impl AsyncRead + Unpin>) -> String {
     let (mut line, mut last) = (Vec::new(), String::new());
@@ -127,12 +147,57 @@ async fn last_line(mut pipe: BufReader<impl AsyncRead + Unpin>) -> String {
 /// Tells the node of every frame, until passt speaks no more or nonsense.
 async fn receive(reader: &mut BufReader<OwnedReadHalf>, nic: u8, edge: &Edge) -> Option<String> {
     loop {
+        let room = edge.room().await;
         let length = reader.read_u32().await.ok()? as usize;
         if length > LONGEST {
             return Some(format!("passt announced a frame of {length} bytes"));
         }
         let mut frame = vec![0; length];
         reader.read_exact(&mut frame).await.ok()?;
-        edge.arrived(nic, vec![frame]);
+        let mut frames = vec![frame];
+        while frames.len() < room
+            && let Some(frame) = whole_frame(reader.buffer())
+        {
+            frames.push(frame.to_vec());
+            let length = LENGTH + frame.len();
+            reader.consume(length);
+        }
+        edge.arrived(nic, frames);
+    }
+}
+
+/// The frame at the beginning, if all of it is there.
+fn whole_frame(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
+    let length = u32::from_be_bytes(*length) as usize;
+    rest.get(..length).filter(|_| length <= LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_taken_whole() {
+        assert_eq!(whole_frame(&[0, 0, 0, 2, 7, 8, 9]), Some(&[7, 8][..]));
+        assert_eq!(whole_frame(&[0, 0, 0, 0]), Some(&[][..]));
+        for part in [&[][..], &[0, 0, 0], &[0, 0, 0, 2, 7], &[255; 9]] {
+            assert_eq!(whole_frame(part), None);
+        }
+    }
+
+    #[test]
+    fn passt_sees_packets_without_padding() {
+        let frame = |kind: [u8; 2], length_at: usize, length: u8| {
+            let mut frame = vec![0; 60];
+            frame[12..14].copy_from_slice(&kind);
+            frame[length_at + 1] = length;
+            unpadded(&frame).len()
+        };
+        assert_eq!(frame([8, 0], 16, 40), 54);
+        assert_eq!(frame([0x86, 0xdd], 18, 2), 56);
+        // Not padded, longer than it is, and of another kind.
+        assert_eq!((frame([8, 0], 16, 46), frame([8, 0], 16, 99), frame([8, 6], 16, 40)), (60, 60, 60));
+        assert_eq!((unpadded(&[8; 13]).len(), unpadded(&[]).len()), (13, 0));
     }
 }

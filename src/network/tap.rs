@@ -72,12 +72,13 @@ impl Tap {
         };
         let mut buffer = vec![0; LONGEST];
         loop {
+            let room = edge.room().await.min(BATCH);
             let mut ready = match waiting.readable().await {
                 Ok(ready) => ready,
                 Err(error) => return gone(error),
             };
             let mut frames = Vec::new();
-            while frames.len() < BATCH {
+            while frames.len() < room {
                 match rustix::io::read(&self.file, &mut buffer) {
                     Ok(0) => return gone(std::io::ErrorKind::UnexpectedEof.into()),
                     Ok(length) => frames.push(buffer[..length].to_vec()),

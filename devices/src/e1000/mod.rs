@@ -132,6 +132,11 @@ impl E1000 {
         self.phy.cable()
     }
 
+    /// Frames that will surely not be lost for want of room.
+    pub fn room(&self) -> usize {
+        self.receiver.room(self.plain(PBA) & 0xffff)
+    }
+
     fn watch_link(&mut self, now_ns: u64) {
         let link = self.phy.link();
         if std::mem::replace(&mut self.link, link) != link {

@@ -127,6 +127,19 @@ impl Receiver {
         }
     }
 
+    /// Frames of full length that will surely not be lost for want of room. A receiver that is off loses all of them.
+    pub fn room(&self, buffer: u32) -> usize {
+        const FULL: usize = 1522;
+        if self.rctl & RCTL_EN == 0 {
+            return usize::MAX;
+        }
+        let held: usize = self.fifo.frames.iter().map(|frame| frame.len().max(SHORTEST) + 4).sum();
+        let free = (buffer as usize * 1024).saturating_sub(held) / FULL;
+        // While frames wait there is no descriptor for them.
+        let descriptors = if self.fifo.frames.is_empty() { self.ring.available() as usize } else { 0 };
+        free + descriptors / FULL.div_ceil(self.buffer_bytes())
+    }
+
     /// Moves frames to memory while there are descriptors for them.
     pub fn deliver(&mut self, around: &mut Surroundings<'_>) {
         let mut delivered = false;

@@ -29,11 +29,11 @@ pub struct Items {
 }
 
 impl Items {
-    /// Items of a machine with so many more bytes of RAM above 4 GiB, and the file `bootorder`.
-    pub fn new(described: &Described, high_bytes: u64, boot_list: Vec<u8>) -> Items {
+    /// Items of a machine with so many more bytes of RAM above 4 GiB, and files that say what it starts from.
+    pub fn new(described: &Described, high_bytes: u64, boot_files: Vec<(String, Vec<u8>)>) -> Items {
         let low_bytes = described.low_bytes;
         let mut files = acpi::loader_files(described);
-        files.push(("bootorder", boot_list));
+        files.extend(boot_files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
         files.push(("etc/e820", memory_map(low_bytes, high_bytes)));
         // After a start that failed nothing is tried again: -1 ms.
         files.push(("etc/boot-fail-wait", u32::MAX.to_le_bytes().to_vec()));

@@ -183,6 +183,14 @@ impl Virtio<Network> {
         self.with(|device, rings| device.receive(frame, rings, context));
     }
 
+    /// Frames that will surely not be lost for want of room. Before a driver is ready all of them are.
+    pub fn room(&self) -> usize {
+        match self.rings.is_ready(RECEIVE) {
+            true => MOST_WAITING.saturating_sub(self.device.waiting.0.len()),
+            false => usize::MAX,
+        }
+    }
+
     /// The cable is plugged in.
     pub fn link(&self) -> bool {
         self.device.link

@@ -115,6 +115,24 @@ impl Catalogue {
         }
         Ok(paths)
     }
+
+    /// The first file of any package whose path starts with `place` (without a leading `usr/`).
+    ///
+    /// # Errors
+    /// As [`Catalogue::debian`].
+    pub fn file_of(
+        &self,
+        package: &str,
+        place: &str,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<u8>, FetchError> {
+        let name = format!("{package}.{}", place.rsplit('/').next().unwrap_or(place));
+        let file = self.part(&name, progress, |catalogue, progress| {
+            catalogue.ensure_listed(package, progress)?;
+            catalogue.packaged_file(package, place, progress)
+        })?;
+        Ok(file.0)
+    }
 }
 
 impl FromStr for Packaged {

@@ -240,6 +240,11 @@ impl Node {
         self.common.outputs.piece(port, from)
     }
 
+    /// Frames wait to be handed to the guest, which this side runs.
+    pub fn frames_wait(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.frames_wait())
+    }
+
     /// A summary for people.
     pub fn status(&self) -> Status {
         let common = &self.common;

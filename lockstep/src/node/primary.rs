@@ -123,6 +123,11 @@ impl Primary {
         self.inputs.push_back(input);
     }
 
+    /// There are frames that the guest has not been handed.
+    pub fn frames_wait(&self) -> bool {
+        self.frame_bytes > 0
+    }
+
     pub fn work(&mut self, common: &mut Common) -> Work {
         let wait = Work::Wait { until_ns: None };
         if common.claim.is_some() {
