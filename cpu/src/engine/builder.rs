@@ -73,7 +73,7 @@ pub struct Builder<'a> {
     pub cold: VecDeque<Cold>,
     /// Whether string instructions are the host's where they can be.
     pub inlines: bool,
-    /// What is known of the instruction's accesses.
+    /// Which accesses are checked together.
     pub plan: Plan,
     /// The guest register whose accesses' addend is in R13.
     pub resident: Option<usize>,

@@ -35,7 +35,7 @@ impl Builder<'_> {
 
     /// Brings what leads from linear to host addresses to R13.
     fn checked(&mut self, guest: usize, displacement: i32) -> Option<Place> {
-        let found = self.plan.found[guest]?;
+        let found = self.plan.found(self.index.into(), guest)?;
         if self.resident != Some(guest) {
             let addend = match found {
                 Found::Stack(page) => self.tables.page(page, offset_of!(StackPage, addend)),
@@ -64,7 +64,8 @@ impl Builder<'_> {
             OpKind::Register => homed(instruction.op_register(operand)),
             OpKind::Memory => {
                 let pointer = super::plan::pointer_of(instruction);
-                pointer.is_some_and(|guest| self.plan.found[guest].is_some() && HOMES[guest].is_some())
+                let found = |guest| self.plan.found(self.index.into(), guest).is_some() && HOMES[guest].is_some();
+                pointer.is_some_and(found)
             }
             OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => false,
             _ => true,
@@ -74,8 +75,10 @@ impl Builder<'_> {
 
     /// Emits the checks before an instruction.
     pub fn check_pointers(&mut self) {
-        for check in std::mem::take(&mut self.plan.checks) {
+        for number in 0..self.plan.checks.len() {
+            let (index, check) = self.plan.checks[number];
             match check.found {
+                _ if index != usize::from(self.index) => {}
                 Found::Stack(page) => self.check_stack(check, page),
                 Found::Table => self.check_table(check),
             }

@@ -26,6 +26,7 @@ pub mod relocate;
 pub mod service;
 pub mod signals;
 pub mod sites;
+mod step;
 pub mod tally;
 pub mod tlb;
 pub mod trampolines;
@@ -41,7 +42,7 @@ use crate::state::{Segment, State};
 use blocks::{Block, Blocks};
 use buffer::{CodeBuffer, Guard};
 use frame::{Frame, FrameMapping};
-use iced_x86::Encoder;
+use iced_x86::{Encoder, InstructionInfoFactory};
 use options::{Optimisation, Optimisations};
 use signals::FaultPort;
 use sites::Site;
@@ -84,6 +85,11 @@ pub struct Engine {
     /// Code bytes of the trampolines, kept when blocks are forgotten.
     kept_code: usize,
     encoder: Encoder,
+    factory: InstructionInfoFactory,
+    /// Room for a block under construction, kept from one to the next.
+    emitted: Vec<u8>,
+    /// As `emitted`, for its sites.
+    new_sites: Vec<Site>,
     blocks: Blocks,
     scratch_block: Option<Block>,
     sites: Vec<Site>,
@@ -140,6 +146,9 @@ impl Engine {
             trampolines,
             kept_code,
             encoder: Encoder::new(64),
+            factory: InstructionInfoFactory::new(),
+            emitted: Vec::new(),
+            new_sites: Vec::new(),
             blocks: Blocks::default(),
             scratch_block: None,
             sites: vec![Site::Miss, Site::Fault, Site::Leave],

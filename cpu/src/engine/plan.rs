@@ -1,7 +1,8 @@
 //! Which accesses of a block are checked together, and where; see [`super::groups`].
 
+use super::step::{Step, is_write};
 use crate::state::gpr;
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 /// Bytes between the ends of what is checked at once, at most: what crosses a page is never found.
 const WIDEST: i64 = 1024;
@@ -30,13 +31,16 @@ pub struct Check {
     pub found: Found,
 }
 
-/// What is known of an instruction's accesses.
+/// What is checked in a block, and which accesses that covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// To be checked before it.
-    pub checks: Vec<Check>,
-    /// For each guest register: its accesses at constant distances from it have been checked.
-    pub found: [Option<Found>; 16],
+    /// Checks, and the instructions before which they are made.
+    pub checks: Vec<(usize, Check)>,
+    /// For each instruction the guest registers, a bit each, off which its accesses at constant distances have been
+    /// checked.
+    covered: Vec<u16>,
+    /// RBP is a frame pointer.
+    frame: bool,
 }
 
 /// Accesses off one pointer whose distances are known.
@@ -72,12 +76,8 @@ fn memory_operand(instruction: &Instruction) -> Option<u32> {
     (!matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop | Mnemonic::Reservednop)).then_some(operand)
 }
 
-fn is_write(access: OpAccess) -> bool {
-    use OpAccess::*;
-    matches!(access, Write | CondWrite | ReadWrite | ReadCondWrite)
-}
-
-fn reach(instruction: &Instruction, guest: usize, factory: &mut InstructionInfoFactory) -> Option<Reach> {
+fn reach(step: &Step, guest: usize) -> Option<Reach> {
+    let instruction = &step.instruction;
     let mut all: Option<Reach> = None;
     let mut add = |low: i64, length: i64, writes: bool| {
         let old = all.unwrap_or(Reach { low, high: low + length, writes });
@@ -89,7 +89,7 @@ fn reach(instruction: &Instruction, guest: usize, factory: &mut InstructionInfoF
         if size == 0 {
             return None;
         }
-        let writes = is_write(factory.info(instruction).op_access(operand));
+        let writes = is_write(step.accesses[operand as usize]);
         add(instruction.memory_displacement64() as i64, size, writes);
     }
     if guest == gpr::RSP {
@@ -105,7 +105,11 @@ fn reach(instruction: &Instruction, guest: usize, factory: &mut InstructionInfoF
 }
 
 /// What an instruction adds to a pointer; `None`: it is not known.
-fn moves(instruction: &Instruction, guest: usize, factory: &mut InstructionInfoFactory) -> Option<i64> {
+fn moves(step: &Step, guest: usize) -> Option<i64> {
+    let instruction = &step.instruction;
+    if step.written & 1 << guest == 0 {
+        return Some(0);
+    }
     let register = Register::RAX + guest as u32;
     let targets = instruction.op_count() > 0
         && instruction.op_kind(0) == OpKind::Register
@@ -125,56 +129,84 @@ fn moves(instruction: &Instruction, guest: usize, factory: &mut InstructionInfoF
         }
         _ => {}
     }
-    let used = factory.info(instruction).used_registers();
-    let written = used.iter().any(|used| used.register().full_register() == register && is_write(used.access()));
-    (!written).then_some(0)
+    None
 }
 
-/// Where the accesses off a register are looked up. Only user programs have frame pointers: RBPs used below themselves.
-/// Kernels use RBP as any other register.
-fn place_of(instructions: &[Instruction], guest: usize, user: bool) -> Found {
-    let below = |one: &Instruction| {
-        memory_operand(one).is_some()
-            && pointer_of(one) == Some(guest)
+/// Whether RBP is a frame pointer. Only user programs have them: RBPs used below themselves. Kernels use RBP as any other
+/// register.
+fn has_frame(steps: &[Step]) -> bool {
+    steps.iter().map(|step| &step.instruction).any(|one| {
+        pointer_of(one) == Some(gpr::RBP)
             && (one.memory_displacement64() as i64) < 0
-    };
-    match guest {
-        gpr::RSP => Found::Stack(0),
-        gpr::RBP if user && instructions.iter().any(below) => Found::Stack(1),
-        _ => Found::Table,
-    }
+            && memory_operand(one).is_some()
+    })
 }
 
-/// Decides what is checked where. `opaque`: instructions that Rust executes, or that raise.
-pub fn plan(instructions: &[Instruction], user: bool, opaque: impl Fn(&Instruction) -> bool) -> Vec<Plan> {
-    let mut factory = InstructionInfoFactory::new();
-    let mut plans = vec![Plan::default(); instructions.len()];
-    let mut pointers: Vec<usize> = vec![gpr::RSP];
-    pointers.extend(instructions.iter().filter_map(|one| memory_operand(one).and(pointer_of(one))));
-    pointers.sort_unstable();
-    pointers.dedup();
-    for guest in pointers {
-        let found = place_of(instructions, guest, user);
+impl Plan {
+    /// Decides what is checked where.
+    pub fn new(steps: &[Step], user: bool) -> Plan {
+        let frame = user && has_frame(steps);
+        let mut plan = Plan { checks: Vec::new(), covered: vec![0; steps.len()], frame };
+        let operands = steps.iter().map(|step| &step.instruction);
+        let pointers = operands.filter_map(|one| memory_operand(one).and(pointer_of(one)));
+        let all = pointers.fold(1 << gpr::RSP, |all: u16, guest| all | 1 << guest);
+        for guest in (0..16).filter(|guest| all & 1 << guest != 0) {
+            plan.group(steps, guest);
+        }
+        plan
+    }
+
+    /// Where the accesses of an instruction off a register have been found, if they have been checked.
+    pub fn found(&self, index: usize, guest: usize) -> Option<Found> {
+        let covered = self.covered.get(index).is_some_and(|covered| covered & 1 << guest != 0);
+        covered.then(|| self.place_of(guest))
+    }
+
+    fn place_of(&self, guest: usize) -> Found {
+        match guest {
+            gpr::RSP => Found::Stack(0),
+            gpr::RBP if self.frame => Found::Stack(1),
+            _ => Found::Table,
+        }
+    }
+
+    /// Forms the groups of one register.
+    fn group(&mut self, steps: &[Step], guest: usize) {
         let mut group = Group::default();
-        for (index, instruction) in instructions.iter().enumerate() {
-            if opaque(instruction) {
-                close(&mut plans, &mut group, guest, found);
+        for (index, step) in steps.iter().enumerate() {
+            if step.is_opaque() {
+                self.close(&mut group, guest);
                 continue;
             }
-            if let Some(reached) = reach(instruction, guest, &mut factory) {
+            if let Some(reached) = reach(step, guest) {
                 if !group.takes(&reached) {
-                    close(&mut plans, &mut group, guest, found);
+                    self.close(&mut group, guest);
                 }
                 group.add(index, &reached);
             }
-            match moves(instruction, guest, &mut factory) {
+            match moves(step, guest) {
                 Some(by) => group.moved = group.moved.wrapping_add(by),
-                None => close(&mut plans, &mut group, guest, found),
+                None => self.close(&mut group, guest),
             }
         }
-        close(&mut plans, &mut group, guest, found);
+        self.close(&mut group, guest);
     }
-    plans
+
+    /// Ends a group. One access alone is left to the general look-up, unless it is the stack's.
+    fn close(&mut self, group: &mut Group, guest: usize) {
+        let Group { members, low, high, writes, .. } = std::mem::take(group);
+        let found = self.place_of(guest);
+        let worthwhile = members.len() > usize::from(found == Found::Table);
+        let fits = high - low <= WIDEST && i32::try_from(low).is_ok() && i32::try_from(high).is_ok();
+        if !worthwhile || !fits {
+            return;
+        }
+        let (low, length) = (low as i32, (high - low) as i32);
+        self.checks.push((members[0], Check { guest, low, length, writes, found }));
+        for member in members {
+            self.covered[member] |= 1 << guest;
+        }
+    }
 }
 
 impl Group {
@@ -196,21 +228,6 @@ impl Group {
         (self.low, self.high) = self.with(reached);
         self.writes |= reached.writes;
         self.members.push(index);
-    }
-}
-
-/// Ends a group. One access alone is left to the general look-up, unless it is the stack's.
-fn close(plans: &mut [Plan], group: &mut Group, guest: usize, found: Found) {
-    let Group { members, low, high, writes, .. } = std::mem::take(group);
-    let worthwhile = members.len() > usize::from(found == Found::Table);
-    let fits = high - low <= WIDEST && i32::try_from(low).is_ok() && i32::try_from(high).is_ok();
-    if !worthwhile || !fits {
-        return;
-    }
-    let (low, length) = (low as i32, (high - low) as i32);
-    plans[members[0]].checks.push(Check { guest, low, length, writes, found });
-    for member in members {
-        plans[member].found[guest] = Some(found);
     }
 }
 

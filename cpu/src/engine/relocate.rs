@@ -5,9 +5,10 @@
 
 use super::builder::{Builder, Place, host};
 use super::sites::AccessSite;
+use super::step::is_write;
 use super::trampolines::{HOMES, host_register};
 use crate::state::gpr;
-use iced_x86::{Code, CpuidFeature, Instruction, InstructionInfo, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic, OpAccess, OpKind, Register};
 
 /// A guest register that an instruction names, standing in a scratch register.
 #[derive(Clone, Copy)]
@@ -33,10 +34,6 @@ struct Mapping {
 
 fn is_high_byte(register: Register) -> bool {
     matches!(register, Register::AH | Register::CH | Register::DH | Register::BH)
-}
-
-fn is_write(access: OpAccess) -> bool {
-    matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
 }
 
 fn is_read(access: OpAccess) -> bool {
@@ -170,7 +167,7 @@ impl Builder<'_> {
     }
 
     /// Emits a relocated instruction.
-    pub fn relocate(&mut self, instruction: &Instruction, info: &InstructionInfo) {
+    pub fn relocate(&mut self, instruction: &Instruction, accesses: &[OpAccess; 5]) {
         use Mnemonic::*;
         match instruction.mnemonic() {
             Nop | Reservednop | Pause | Lfence | Mfence | Sfence | Endbr32 | Endbr64 | Rdsspd | Rdsspq | Cldemote
@@ -178,8 +175,8 @@ impl Builder<'_> {
             | Prefetchit1 => {}
             Lea => self.load_effective_address(instruction),
             _ => match memory_operand(instruction) {
-                Some(operand) => self.relocate_with_memory(instruction, info, operand),
-                None => self.relocate_registers(instruction, info),
+                Some(operand) => self.relocate_with_memory(instruction, accesses, operand),
+                None => self.relocate_registers(instruction, accesses),
             },
         }
     }
@@ -202,13 +199,13 @@ impl Builder<'_> {
         }
     }
 
-    fn relocate_registers(&mut self, instruction: &Instruction, info: &InstructionInfo) {
-        let mapping = map_registers(instruction, info, &[host::R10, host::R13, host::RCX]);
+    fn relocate_registers(&mut self, instruction: &Instruction, accesses: &[OpAccess; 5]) {
+        let mapping = map_registers(instruction, accesses, &[host::R10, host::R13, host::RCX]);
         self.emit_mapped(instruction, &mapping, None);
     }
 
-    fn relocate_with_memory(&mut self, instruction: &Instruction, info: &InstructionInfo, operand: u32) {
-        let mapping = map_registers(instruction, info, &[host::RCX, host::R13]);
+    fn relocate_with_memory(&mut self, instruction: &Instruction, accesses: &[OpAccess; 5], operand: u32) {
+        let mapping = map_registers(instruction, accesses, &[host::RCX, host::R13]);
         if let Some(place) = self.checked_operand(instruction) {
             return self.emit_mapped(instruction, &mapping, Some(place));
         }
@@ -217,7 +214,7 @@ impl Builder<'_> {
             Code::Movsxd_r16_rm16 => 4,
             _ => instruction.memory_size().size(),
         };
-        let mut site = self.access_site(instruction, size, info.op_access(operand));
+        let mut site = self.access_site(instruction, size, accesses[operand as usize]);
         if let Some(address) = self.constant_address(instruction, size) {
             return self.access_at(address, site, |builder, place| builder.emit_mapped(instruction, &mapping, Some(place)));
         }
@@ -281,7 +278,7 @@ fn displacement_of_temporary() -> i32 {
 
 /// Decides where each general register operand stands. `scratch`: registers free for substitutes, in order of
 /// preference.
-fn map_registers(instruction: &Instruction, info: &InstructionInfo, scratch: &[u8]) -> Mapping {
+fn map_registers(instruction: &Instruction, accesses: &[OpAccess; 5], scratch: &[u8]) -> Mapping {
     use Mnemonic::*;
     let mut mapping = Mapping::default();
     let registers = || {
@@ -303,7 +300,7 @@ fn map_registers(instruction: &Instruction, info: &InstructionInfo, scratch: &[u
         .filter(|&register| if mapping.high_byte { register == host::RCX } else { register != host::RCX || !busy });
     for (operand, register) in registers() {
         let guest = register.full_register().number();
-        let written = is_write(info.op_access(operand));
+        let written = is_write(accesses[operand as usize]);
         if guest == gpr::RCX && mapping.high_byte {
             mapping.count_written |= written;
             continue;

@@ -6,19 +6,18 @@ use super::builder::Builder;
 use super::frame::TableDisplacements;
 use super::options::Optimisation;
 use super::sites::Site;
-use super::plan::{self, Plan};
+use super::plan::Plan;
+use super::step::Step;
 use super::{inline_strings, transfer};
 use crate::exception::Exception;
 use crate::memory::PAGE;
-use crate::system;
 use std::collections::VecDeque;
-use iced_x86::{
-    Code, CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction,
-    InstructionInfoFactory, Mnemonic,
-};
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
 
 /// Instructions in a block at most; one byte counts them.
 pub const LONGEST_BLOCK: usize = 64;
+/// Guest bytes that the longest block can take: no instruction has more than 15.
+const LONGEST_FETCH: usize = 16 * LONGEST_BLOCK;
 /// Host bytes that the longest block can take.
 pub const LARGEST_BLOCK: usize = 48 << 10;
 
@@ -29,68 +28,8 @@ const DECODER: u32 =
 
 /// The bytes a block is decoded from.
 pub struct Fetched {
-    bytes: [u8; PAGE as usize + 16],
+    bytes: [u8; LONGEST_FETCH + 16],
     length: usize,
-    second_page: Option<u64>,
-}
-
-fn uses_fpu(instruction: &Instruction) -> bool {
-    use Mnemonic::*;
-    if matches!(
-        instruction.mnemonic(),
-        Lfence
-            | Mfence
-            | Sfence
-            | Movnti
-            | Pause
-            | Prefetchnta
-            | Prefetcht0
-            | Prefetcht1
-            | Prefetcht2
-            | Prefetchw
-            | Clflush
-    ) {
-        return false;
-    }
-    instruction.mnemonic() == Wait
-        || instruction.cpuid_features().iter().any(|&feature| is_fpu(feature) || is_sse(feature))
-}
-
-fn is_fpu(feature: CpuidFeature) -> bool {
-    use CpuidFeature::*;
-    matches!(feature, FPU | FPU287 | FPU287XL_ONLY | FPU387 | FPU387SL_ONLY | MMX)
-}
-
-fn is_sse(feature: CpuidFeature) -> bool {
-    use CpuidFeature::*;
-    matches!(feature, SSE | SSE2 | SSE3 | SSSE3 | SSE4_1 | SSE4_2)
-}
-
-/// What an instruction raises whatever its operands, in this mode.
-fn always_raises(instruction: &Instruction, mode: Mode) -> Option<Exception> {
-    if instruction.is_invalid()
-        || instruction.encoding() != EncodingKind::Legacy
-        || instruction.flow_control() == FlowControl::Exception
-        || !system::cpuid::accepts(instruction)
-    {
-        return Some(Exception::invalid_opcode());
-    }
-    if mode.0 & (Mode::FPU_TRAP | Mode::SSE_OFF) != 0 && uses_fpu(instruction) && !system::handles(instruction) {
-        let sse = instruction.cpuid_features().iter().any(|feature| is_sse(*feature));
-        if mode.0 & Mode::SSE_OFF != 0 && sse {
-            return Some(Exception::invalid_opcode());
-        }
-        if mode.0 & Mode::FPU_TRAP != 0 {
-            return Some(Exception::device_not_available());
-        }
-    }
-    None
-}
-
-/// Whether nothing can follow in the same block.
-fn ends_block(instruction: &Instruction) -> bool {
-    let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
-    instruction.flow_control() != FlowControl::Next || repeats && instruction.is_string_instruction()
 }
 
 impl Engine {
@@ -113,64 +52,74 @@ impl Engine {
         }
         let Some(page) = self.memory.page_of(physical) else { return Err(Exception::general_protection(0)) };
         let offset = (physical % PAGE) as usize;
-        let mut fetched = Fetched { bytes: [0; PAGE as usize + 16], length: PAGE as usize - offset, second_page: None };
-        fetched.bytes[..fetched.length].copy_from_slice(&self.memory.page(page)[offset..]);
+        let length = (PAGE as usize - offset).min(LONGEST_FETCH);
+        let mut fetched = Fetched { bytes: [0; LONGEST_FETCH + 16], length };
+        fetched.bytes[..length].copy_from_slice(&self.memory.page(page)[offset..][..length]);
         let movable = !once && self.is_movable(rip, mode);
-        let mut instructions = self.decode(rip, movable, mode, limit, &mut fetched)?;
-        // What also depends on the next page stays where it is.
-        let movable = movable && fetched.second_page.is_none();
-        if fetched.second_page.is_some() {
-            instructions = vec![decode_one(&fetched, 0, rip, mode).0];
-        }
         let at = if movable { rip % PAGE } else { rip };
-        Ok(self.emit(at, movable, physical, mode, &instructions, fetched.second_page, once))
+        let steps = self.decode(at, mode, limit, &mut fetched)?;
+        if let Some(steps) = steps {
+            return Ok(self.emit(at, movable, physical, mode, &steps, None, once));
+        }
+        // What also depends on the next page stays where it is.
+        let second = self.fetch_second(rip, mode, &mut fetched)?;
+        let step = self.step_at(&fetched, rip, mode)?;
+        Ok(self.emit(rip, false, physical, mode, &[step], Some(second), once))
     }
 
-    /// Decodes up to the end of the block.
+    /// Decodes up to the end of the block. `None`: the first instruction ends in the next page.
     fn decode(
         &mut self,
-        address: u64,
-        movable: bool,
+        rip: u64,
         mode: Mode,
         limit: usize,
         fetched: &mut Fetched,
-    ) -> Result<Vec<Instruction>, Exception> {
-        let rip = if movable { address % PAGE } else { address };
-        let mut instructions = Vec::with_capacity(16);
+    ) -> Result<Option<Vec<Step>>, Exception> {
+        let mut steps: Vec<Step> = Vec::with_capacity(16);
         let room = usize::try_from(self.code_room(mode)).unwrap_or(usize::MAX);
-        let mut first = decode_one(fetched, 0, rip, mode);
-        if first.0.len().min(15) > room {
-            return Err(Exception::general_protection(0));
-        }
-        if first.1 == DecoderError::NoMoreBytes && fetched.length < 15 {
-            let next = self.next_page(self.linear_of(address));
-            let second = self.fetch_address(next, mode.user())?;
-            let page = self.memory.page_of(second).ok_or(Exception::general_protection(0))?;
-            fetched.bytes[fetched.length..fetched.length + 15].copy_from_slice(&self.memory.page(page)[..15]);
-            fetched.length += 15;
-            fetched.second_page = Some(second);
-            first = decode_one(fetched, 0, rip, mode);
-            if first.0.len() > room {
+        let mut decoder = Decoder::with_ip(mode.bitness(), &fetched.bytes[..fetched.length], rip, DECODER);
+        loop {
+            let (instruction, error) = decode_one(&mut decoder);
+            let end = (instruction.ip().wrapping_sub(rip)) as usize + instruction.len();
+            if steps.is_empty() && instruction.len().min(15) > room {
                 return Err(Exception::general_protection(0));
             }
-            instructions.push(first.0);
-            return Ok(instructions);
-        }
-        let mut position = 0;
-        loop {
-            let (instruction, error) = decode_one(fetched, position, rip.wrapping_add(position as u64), mode);
-            let cut_off = error == DecoderError::NoMoreBytes || position + instruction.len() > room;
-            if cut_off && !instructions.is_empty() {
-                break;
+            if error == DecoderError::NoMoreBytes || end > room {
+                if steps.is_empty() && fetched.length < 15 {
+                    return Ok(None);
+                }
+                if !steps.is_empty() {
+                    break;
+                }
             }
-            instructions.push(instruction);
-            position += instruction.len();
-            let raises = always_raises(&instruction, mode).is_some();
-            if raises || ends_block(&instruction) || instructions.len() == limit || position >= fetched.length {
+            let step = Step::new(instruction, mode, &mut self.factory);
+            let ends = step.ends_block();
+            steps.push(step);
+            if ends || steps.len() == limit || end >= fetched.length {
                 break;
             }
         }
-        Ok(instructions)
+        Ok(Some(steps))
+    }
+
+    /// Adds the beginning of the next page to what has been fetched; gives that page.
+    fn fetch_second(&mut self, rip: u64, mode: Mode, fetched: &mut Fetched) -> Result<u64, Exception> {
+        let next = self.next_page(self.linear_of(rip));
+        let second = self.fetch_address(next, mode.user())?;
+        let page = self.memory.page_of(second).ok_or(Exception::general_protection(0))?;
+        fetched.bytes[fetched.length..fetched.length + 15].copy_from_slice(&self.memory.page(page)[..15]);
+        fetched.length += 15;
+        Ok(second)
+    }
+
+    /// The instruction at the beginning of what has been fetched.
+    fn step_at(&mut self, fetched: &Fetched, rip: u64, mode: Mode) -> Result<Step, Exception> {
+        let mut decoder = Decoder::with_ip(mode.bitness(), &fetched.bytes[..fetched.length], rip, DECODER);
+        let (instruction, _) = decode_one(&mut decoder);
+        if instruction.len() as u64 > self.code_room(mode) {
+            return Err(Exception::general_protection(0));
+        }
+        Ok(Step::new(instruction, mode, &mut self.factory))
     }
 
     fn emit(
@@ -179,7 +128,7 @@ impl Engine {
         movable: bool,
         physical: u64,
         mode: Mode,
-        instructions: &[Instruction],
+        steps: &[Step],
         second_page: Option<u64>,
         once: bool,
     ) -> u32 {
@@ -188,20 +137,18 @@ impl Engine {
             self.sites.truncate(self.scratch_sites);
         }
         let base = self.buffer.next(once);
-        let fpu =
-            instructions.iter().any(|one| always_raises(one, mode).is_none() && uses_fpu(one) && !system::handles(one));
+        let fpu = steps.iter().any(Step::uses_fpu);
         let trampolines = self.trampolines;
         let joins = !once && !mode.isolated() && mode.flat() && self.optimisations.has(Optimisation::KeptBlocks);
         let grouped = self.optimisations.has(Optimisation::GroupedLookup)
             && joins
             && mode.long() && mode.0 & Mode::GENERAL == 0 && second_page.is_none();
-        let opaque = |one: &Instruction| always_raises(one, mode).is_some() || is_left_to_rust(one, mode);
-        let plans = if grouped { plan::plan(instructions, mode.user(), opaque) } else { Vec::new() };
+        let plan = if grouped { Plan::new(steps, mode.user()) } else { Plan::default() };
         let inlines = joins && self.optimisations.has(Optimisation::InlineStrings);
         let mut builder = Builder {
             base,
-            out: Vec::with_capacity(2048),
-            sites: Vec::new(),
+            out: std::mem::take(&mut self.emitted),
+            sites: std::mem::take(&mut self.new_sites),
             first_site: self.sites.len() as u32,
             block,
             mode,
@@ -213,7 +160,7 @@ impl Engine {
             movable,
             index: 0,
             marks: vec![(0, 0)],
-            plan: Plan::default(),
+            plan,
             resident: None,
             inlines,
             cold: VecDeque::new(),
@@ -225,40 +172,41 @@ impl Engine {
             builder.movable_entry();
         }
         let near = builder.here();
-        builder.entry(instructions.len() as u8, !once);
+        builder.entry(steps.len() as u8, !once);
         if fpu {
             builder.require_fpu();
         }
-        let mut factory = InstructionInfoFactory::new();
-        for (index, instruction) in instructions.iter().enumerate() {
+        for (index, step) in steps.iter().enumerate() {
             builder.index = index as u8;
             builder.mark();
-            builder.plan = plans.get(index).cloned().unwrap_or_default();
-            let spares = !opaque(instruction) && builder.spares_r13(instruction);
+            let spares = !step.is_opaque() && builder.spares_r13(&step.instruction);
             builder.resident = builder.resident.filter(|_| spares);
             builder.check_pointers();
-            emit_instruction(&mut builder, instruction, &mut factory);
+            emit_step(&mut builder, step);
             builder.resident = builder.resident.filter(|_| spares);
         }
-        let last = instructions.last().expect("a block has an instruction");
-        if always_raises(last, mode).is_none() && !is_transfer(last, mode) {
-            builder.continue_at(last.next_ip());
+        let last = steps.last().expect("a block has an instruction");
+        let end = last.instruction.next_ip();
+        if last.raises.is_none() && !last.is_transfer() {
+            builder.continue_at(end);
         }
         builder.finish();
-        let Builder { out, sites, marks, .. } = builder;
-        self.sites.extend(sites);
+        let Builder { mut out, mut sites, marks, .. } = builder;
+        self.sites.append(&mut sites);
         self.buffer.place(&out);
+        out.clear();
+        (self.emitted, self.new_sites) = (out, sites);
         let finished = Block {
             rip,
             movable,
             physical,
             second_page,
-            length: (last.next_ip().wrapping_sub(rip)) as u32,
+            length: (end.wrapping_sub(rip)) as u32,
             mode,
             fpu,
             host: base,
             near,
-            offsets: instructions.iter().map(|one| one.ip().wrapping_sub(rip) as u16).collect(),
+            offsets: steps.iter().map(|one| one.instruction.ip().wrapping_sub(rip) as u16).collect(),
             marks,
             links: Vec::new(),
             valid: true,
@@ -273,8 +221,7 @@ impl Engine {
     }
 }
 
-fn decode_one(fetched: &Fetched, position: usize, rip: u64, mode: Mode) -> (Instruction, DecoderError) {
-    let mut decoder = Decoder::with_ip(mode.bitness(), &fetched.bytes[position..fetched.length], rip, DECODER);
+fn decode_one(decoder: &mut Decoder) -> (Instruction, DecoderError) {
     let mut instruction = decoder.decode();
     let error = decoder.last_error();
     if instruction.len() == 0 {
@@ -283,25 +230,14 @@ fn decode_one(fetched: &Fetched, position: usize, rip: u64, mode: Mode) -> (Inst
     (instruction, error)
 }
 
-/// Whether the instruction is executed in Rust. So are calls where the code segment has a limit: they must look at their
-/// target before they push.
-fn is_left_to_rust(instruction: &Instruction, mode: Mode) -> bool {
-    let calls = matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
-    system::handles(instruction) || calls && !mode.flat()
-}
-
-/// Whether the instruction's own code decides where execution goes on.
-fn is_transfer(instruction: &Instruction, mode: Mode) -> bool {
-    instruction.flow_control() != FlowControl::Next && !is_left_to_rust(instruction, mode)
-}
-
-fn emit_instruction(builder: &mut Builder, instruction: &Instruction, factory: &mut InstructionInfoFactory) {
-    if let Some(exception) = always_raises(instruction, builder.mode) {
+fn emit_step(builder: &mut Builder, step: &Step) {
+    let instruction = &step.instruction;
+    if let Some(exception) = step.raises {
         let site = Site::Raise { block: builder.block, index: builder.index, exception };
         builder.service(site);
     } else if let Some(shape) = inline_strings::shape(instruction, builder.mode).filter(|_| builder.inlines) {
         builder.inline_string(shape, instruction);
-    } else if is_left_to_rust(instruction, builder.mode) {
+    } else if step.rust {
         let position = builder.sites.len();
         builder.service(Site::System {
             block: builder.block,
@@ -324,7 +260,6 @@ fn emit_instruction(builder: &mut Builder, instruction: &Instruction, factory: &
             builder.bytes(&[0x9b]);
             return;
         }
-        let info = factory.info(instruction).clone();
-        builder.relocate(instruction, &info);
+        builder.relocate(instruction, &step.accesses);
     }
 }

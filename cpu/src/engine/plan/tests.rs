@@ -1,60 +1,59 @@
 //! What is checked where, for short pieces of code.
 
 use super::*;
+use crate::engine::blocks::Mode;
 use crate::state::gpr::{RBP, RBX, RSP};
 use iced_x86::{Decoder, DecoderOptions};
 
-fn plans(code: &[u8], user: bool) -> Vec<Plan> {
-    let instructions: Vec<Instruction> = Decoder::new(64, code, DecoderOptions::NONE).into_iter().collect();
-    plan(&instructions, user, |one| one.mnemonic() == Mnemonic::Hlt)
+fn plan(code: &[u8], user: bool) -> Plan {
+    let mut factory = iced_x86::InstructionInfoFactory::new();
+    let steps = Decoder::new(64, code, DecoderOptions::NONE).into_iter();
+    let steps: Vec<Step> = steps.map(|one| Step::new(one, Mode::default(), &mut factory)).collect();
+    Plan::new(&steps, user)
 }
 
-fn stack(low: i32, length: i32, writes: bool) -> Vec<Check> {
-    vec![Check { guest: RSP, low, length, writes, found: Found::Stack(0) }]
+fn stack(index: usize, low: i32, length: i32, writes: bool) -> (usize, Check) {
+    (index, Check { guest: RSP, low, length, writes, found: Found::Stack(0) })
 }
 
-fn covered(plans: &[Plan], guest: usize) -> Vec<bool> {
-    plans.iter().map(|plan| plan.found[guest].is_some()).collect()
+fn covered(plan: &Plan, guest: usize) -> Vec<bool> {
+    (0..plan.covered.len()).map(|index| plan.found(index, guest).is_some()).collect()
 }
 
 #[test]
 fn pushes_and_a_call_are_checked_once() {
     // push rbx; push rbp; sub rsp,24; mov [rsp+8],rax; call
-    let found = plans(&[0x53, 0x55, 0x48, 0x83, 0xec, 24, 0x48, 0x89, 0x44, 0x24, 8, 0xe8, 0, 0, 0, 0], false);
-    assert_eq!(found[0].checks, stack(-48, 48, true));
-    assert!(found[1..].iter().all(|plan| plan.checks.is_empty()));
+    let found = plan(&[0x53, 0x55, 0x48, 0x83, 0xec, 24, 0x48, 0x89, 0x44, 0x24, 8, 0xe8, 0, 0, 0, 0], false);
+    assert_eq!(found.checks, [stack(0, -48, 48, true)]);
     assert_eq!(covered(&found, RSP), [true, true, false, true, true]);
 }
 
 #[test]
 fn an_unknown_stack_pointer_starts_again() {
     // push rax; mov rsp,rdi; pop rbx; hlt; pop rcx; ret
-    let found = plans(&[0x50, 0x48, 0x89, 0xfc, 0x5b, 0xf4, 0x59, 0xc3], false);
-    assert_eq!(found[0].checks, stack(-8, 8, true));
-    assert_eq!(found[2].checks, stack(0, 8, false));
-    assert_eq!(found[4].checks, stack(0, 16, false));
+    let found = plan(&[0x50, 0x48, 0x89, 0xfc, 0x5b, 0xf4, 0x59, 0xc3], false);
+    assert_eq!(found.checks, [stack(0, -8, 8, true), stack(2, 0, 8, false), stack(4, 0, 16, false)]);
     assert_eq!(covered(&found, RSP), [true, false, true, false, true, true]);
 }
 
 #[test]
 fn what_is_too_far_apart_is_checked_apart() {
     // mov [rsp],rax; mov [rsp+0x800],rax
-    let found = plans(&[0x48, 0x89, 0x04, 0x24, 0x48, 0x89, 0x84, 0x24, 0, 8, 0, 0], false);
-    assert_eq!(found[0].checks, stack(0, 8, true));
-    assert_eq!(found[1].checks, stack(0x800, 8, true));
+    let found = plan(&[0x48, 0x89, 0x04, 0x24, 0x48, 0x89, 0x84, 0x24, 0, 8, 0, 0], false);
+    assert_eq!(found.checks, [stack(0, 0, 8, true), stack(1, 0x800, 8, true)]);
 }
 
 #[test]
 fn frame_pointers_are_user_programs_and_point_above_their_data() {
     // mov eax,[rbp-4]; mov [rbp+16],rax; mov rbp,rax; mov eax,[rbp-8]
     let code = [0x8b, 0x45, 0xfc, 0x48, 0x89, 0x45, 16, 0x48, 0x89, 0xc5, 0x8b, 0x45, 0xf8];
-    let found = plans(&code, true);
-    let check = |low, length, writes, found| [Check { guest: RBP, low, length, writes, found }];
-    assert_eq!(found[0].checks, check(-4, 28, true, Found::Stack(1)));
-    assert_eq!(found[3].checks, check(-8, 4, false, Found::Stack(1)));
+    let found = plan(&code, true);
+    let check = |index, low, length, writes, found| (index, Check { guest: RBP, low, length, writes, found });
+    let expected = [check(0, -4, 28, true, Found::Stack(1)), check(3, -8, 4, false, Found::Stack(1))];
+    assert_eq!(found.checks, expected);
     assert_eq!(covered(&found, RBP), [true, true, false, true]);
-    let found = plans(&code, false);
-    assert_eq!(found[0].checks, check(-4, 28, true, Found::Table));
+    let found = plan(&code, false);
+    assert_eq!(found.checks, [check(0, -4, 28, true, Found::Table)]);
     // One access alone: the general look-up is as good.
     assert_eq!(covered(&found, RBP), [true, true, false, false]);
 }
@@ -62,15 +61,15 @@ fn frame_pointers_are_user_programs_and_point_above_their_data() {
 #[test]
 fn accesses_off_any_register_are_checked_together() {
     // mov eax,[rbx]; add rbx,8; mov ecx,[rbx+8]; mov rbx,[rbx]; mov [rbx],eax
-    let found = plans(&[0x8b, 3, 0x48, 0x83, 0xc3, 8, 0x8b, 0x4b, 8, 0x48, 0x8b, 0x1b, 0x89, 3], true);
+    let found = plan(&[0x8b, 3, 0x48, 0x83, 0xc3, 8, 0x8b, 0x4b, 8, 0x48, 0x8b, 0x1b, 0x89, 3], true);
     let check = Check { guest: RBX, low: 0, length: 20, writes: false, found: Found::Table };
-    assert_eq!(found[0].checks, [check]);
+    assert_eq!(found.checks, [(0, check)]);
     assert_eq!(covered(&found, RBX), [true, false, true, true, false]);
 }
 
 #[test]
 fn an_index_or_a_segment_is_not_a_constant_distance() {
     // mov eax,[rsp+rax]; mov eax,fs:[rsp]; mov eax,[esp]
-    let found = plans(&[0x8b, 0x04, 0x04, 0x64, 0x8b, 0x04, 0x24, 0x67, 0x8b, 0x04, 0x24], true);
-    assert_eq!(found, vec![Plan::default(); 3]);
+    let found = plan(&[0x8b, 0x04, 0x04, 0x64, 0x8b, 0x04, 0x24, 0x67, 0x8b, 0x04, 0x24], true);
+    assert_eq!(found.checks, []);
 }
