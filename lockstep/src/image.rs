@@ -31,20 +31,6 @@ impl Image {
         Image { config: guest.config(), count: guest.count(), state: guest.save(), pages }
     }
 
-    /// Makes an earlier copy of the same guest one of now; only pages that changed since [`Guest::take_dirty`] was last
-    /// called are looked at.
-    pub fn renew<G: Guest>(&mut self, guest: &mut G) {
-        for index in guest.take_dirty() {
-            let Some(place) = usize::try_from(index).ok().filter(|&place| place < guest.pages()) else { continue };
-            match (guest.page(place), self.pages.get_mut(&index)) {
-                (page, Some(kept)) => **kept = *page,
-                (&ZEROES, None) => (),
-                (page, None) => drop(self.pages.insert(index, Box::new(*page))),
-            }
-        }
-        (self.count, self.state) = (guest.count(), guest.save());
-    }
-
     /// A new guest in this state.
     ///
     /// # Errors

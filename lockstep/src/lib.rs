@@ -62,6 +62,7 @@ pub mod guest;
 pub mod handshake;
 pub mod heard;
 pub mod image;
+pub mod kept;
 pub mod lag;
 pub mod log;
 pub mod machine;

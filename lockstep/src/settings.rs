@@ -36,7 +36,7 @@ pub struct Settings {
     /// most: what they cost stays below a hundredth of the guest's time.
     pub digest_rest: u32,
     /// The standby keeps a copy of the guest every so many agreed digests, to find a divergence from; 0: never.
-    /// The copy costs host memory for all guest pages that are not zero.
+    /// The copy costs host memory ([`crate::kept`]).
     pub keep_every: u32,
     /// ... and at the next one when the log since the last copy is longer than this.
     pub keep_log_bytes: usize,

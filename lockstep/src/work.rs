@@ -7,6 +7,7 @@
 use crate::divergence::{self, Case, Memory, Report};
 use crate::guest::{Digest, Emitted, Guest, GuestError, Input, Page, Ran};
 use crate::image::{Image, set_page};
+use crate::kept::Kept;
 use crate::mirror::hands::{Disks, of_guest};
 use crate::mirror::{BlockId, DiskDone, DiskWork};
 use ftemu_cpu::Icount;
@@ -105,6 +106,9 @@ pub enum Done {
     Failed(GuestError),
 }
 
+/// The kept copy, packed, may take so much: the standby as a whole stays within its guest's RAM and 256 MiB.
+const KEPT_BYTES: usize = 112 << 20;
+
 /// Where a guest is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -122,7 +126,7 @@ pub struct Hands<G> {
     guest: Option<G>,
     /// A standby's, while it has no guest that has them.
     disks: Disks,
-    kept: Option<Image>,
+    kept: Option<Kept>,
     /// Fingerprints are taken: a standby's trail needs them.
     traced: bool,
 }
@@ -197,8 +201,7 @@ impl<G: Guest> Hands<G> {
             Work::Disk(work) => Done::Disk(of_guest(guest, work)),
             Work::Keep => {
                 guest.drives().fetch();
-                let empty = || Image { config: guest.config(), ..Image::default() };
-                self.kept.get_or_insert_with(empty).renew(guest);
+                self.kept.get_or_insert_with(|| Kept::new(guest, KEPT_BYTES)).renew(guest);
                 self.disks.memories().iter().for_each(Memory::begin);
                 Done::Finished
             }
@@ -212,7 +215,8 @@ impl<G: Guest> Hands<G> {
                 Done::Loaded { at: Place::of(guest), digest: guest.digest() }
             }
             Work::Diagnose(case) => {
-                Done::Diagnosed(Box::new(divergence::diagnose(guest, self.kept.as_ref(), self.disks.memories(), *case)))
+                let kept = self.kept.take().map(|kept| kept.image()).transpose()?.flatten();
+                Done::Diagnosed(Box::new(divergence::diagnose(guest, kept.as_ref(), self.disks.memories(), *case)))
             }
         })
     }

@@ -104,14 +104,14 @@ fn a_server_that_was_late_before_is_given_more_time_and_a_dead_one_no_more_than_
     for seed in 0..20 {
         let mut world = peaceful(seed);
         world.live_until(SECOND).unwrap();
-        for (second, pause) in [(1, 200), (2, 350), (3, 600), (4, 900)] {
+        for (second, pause) in [(1, 190), (2, 260), (3, 400), (4, 680)] {
             world.stand_still(0, pause * MILLISECOND);
             world.live_until((second + 1) * SECOND).unwrap();
         }
         assert!(world.grants.is_empty(), "seed {seed}: {:#?}", world.trace);
         world.processes[0].dead = true;
         world.cut_off(0, false);
-        world.live_until(5 * SECOND + 1100 * MILLISECOND).unwrap();
+        world.live_until(5 * SECOND + 1200 * MILLISECOND).unwrap();
         assert!(world.processes[1].driver.node.status().live, "seed {seed}: {:#?}", world.trace);
     }
 }
