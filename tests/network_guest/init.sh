@@ -27,11 +27,6 @@ for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev vir
     [ -e "/lib/$module.ko" ] && insmod "/lib/$module.ko"
 done
 ip link set lo up
-ip link set eth0 up
-case $address in
-dhcp) busybox udhcpc -i eth0 -t 20 -T 1 -n -q -s /lease ;;
-*) ip addr add "$address" dev eth0 ;;
-esac
 
 if [ -e /bin/dropbear ]; then
     echo "root:x:0:0:root:/root:/bin/sh" > /etc/passwd
@@ -49,6 +44,11 @@ for port in 0007 0009 0013 0050; do
         usleep 10000
     done
 done
-ip -4 addr show dev eth0
+# Whoever can reach this guest finds its services.
+ip link set eth0 up
+case $address in
+dhcp) busybox udhcpc -i eth0 -t 20 -T 1 -n -q -s /lease ;;
+*) ip addr add "$address" dev eth0 ;;
+esac
 echo "ftemu-mark network"
 wait
