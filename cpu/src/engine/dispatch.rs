@@ -36,6 +36,7 @@ impl Engine {
         let bus: *mut dyn Bus = unsafe { std::mem::transmute::<&mut dyn Bus, *mut (dyn Bus + 'static)>(bus) };
         self.bus = Some(bus);
         self.interrupt_waiting = interrupt_waiting;
+        self.frame().interrupt_waiting = u64::from(interrupt_waiting);
         self.exit = Exit::Lookup;
         let mode = self.state().smm;
         self.memory.set_management_mode(mode);

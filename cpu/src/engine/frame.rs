@@ -106,6 +106,8 @@ pub struct Frame {
     /// What leads from linear to host addresses for the accesses off a guest register that a block has checked, or
     /// [`StackPage::EMPTY`]'s.
     pub bases: [u64; 16],
+    /// 1 while an interrupt waits for the window to open.
+    pub interrupt_waiting: u64,
     /// MXCSR for Rust.
     pub host_mxcsr: u64,
     /// Where an access that cannot be made in place happens; the engine picks 64 aligned bytes plus offset in it.

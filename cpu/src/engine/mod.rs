@@ -11,6 +11,7 @@ pub mod buffer;
 pub mod builder;
 mod cold;
 mod dispatch;
+mod execute;
 mod follow_up;
 pub mod frame;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod legacy;
 pub mod options;
 pub mod plan;
 mod quick_strings;
+mod quick_system;
 pub mod relocate;
 pub mod service;
 pub mod signals;

@@ -46,6 +46,8 @@ optimisations! {
     QuickStrings "quick-strings" "string instructions work on whole spans of a page";
     InlineStrings "inline-strings" "REP MOVS and REP STOS within a page are the host's; without it Rust's";
     GroupedLookup "grouped-lookup" "a block's accesses off one register are looked up together";
+    QuickSystem "quick-system" "frequent system instructions (CLI, STI, PUSHF, SWAPGS) are translated, not left to Rust";
+    DirectEntry "direct-entry" "what changes mode or privilege goes on in translated code without the dispatcher";
     LazyFpu "lazy-fpu" "x87 and SSE registers are loaded where a block needs them; without it always";
     StayInBlock "stay-in-block" "a block goes on behind an instruction that was executed in Rust";
 }

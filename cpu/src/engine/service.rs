@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use super::blocks::{Link, Mode};
-use super::frame::pack_flags;
 use super::options::Optimisation;
 use super::sites::{AccessSite, COMMIT, Site};
 use super::translate::LARGEST_BLOCK;
@@ -11,9 +10,7 @@ use crate::exception::Exception;
 use crate::execution::linear_address;
 use crate::memory::{CODE, PAGE, TABLE};
 use crate::paging::{self, Access, Translation};
-use crate::state::{gpr, rflags, segment};
-use crate::system::{self, Flow};
-use iced_x86::{Instruction, OpKind};
+use crate::state::{gpr, segment};
 
 const RESUME: u32 = 0;
 const RETURN: u32 = 1;
@@ -77,20 +74,6 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
     }
 }
 
-/// An instruction as it would have been decoded at another address.
-fn moved_to(instruction: &Instruction, rip: u64) -> Instruction {
-    let mut moved = *instruction;
-    let distance = rip.wrapping_sub(instruction.ip());
-    moved.set_ip(rip);
-    if distance != 0 && instruction.is_ip_rel_memory_operand() {
-        moved.set_memory_displacement64(instruction.memory_displacement64().wrapping_add(distance));
-    }
-    if distance != 0 && instruction.op0_kind() == OpKind::NearBranch64 {
-        moved.set_near_branch64(instruction.near_branch64().wrapping_add(distance));
-    }
-    moved
-}
-
 /// FOP, FIP and FDP would show host addresses, and MXCSR_MASK the host's model: fixed values instead.
 fn hide_pointers(area: &mut [u8; 512]) {
     area[6..24].fill(0);
@@ -98,13 +81,13 @@ fn hide_pointers(area: &mut [u8; 512]) {
 }
 
 /// A jump that is to be linked. Host addresses; see [`Site::Link`] and [`Site::FarLink`].
-enum Wanted {
+pub(super) enum Wanted {
     Near { jump: u64, stub: u64 },
     Far { check: u64, jump: u64, link: u64, unlinked: u64 },
 }
 
 impl Engine {
-    fn leave_with(&mut self, exit: Exit) -> u32 {
+    pub(super) fn leave_with(&mut self, exit: Exit) -> u32 {
         self.exit = exit;
         RETURN
     }
@@ -129,7 +112,7 @@ impl Engine {
     }
 
     /// Goes on at RIP, between two blocks; `link` is a jump that may lead there directly from now on.
-    fn go_on(&mut self, link: Option<Wanted>) -> u32 {
+    pub(super) fn go_on(&mut self, link: Option<Wanted>) -> u32 {
         if !self.optimisations.has(Optimisation::DirectDispatch) || !self.optimisations.has(Optimisation::KeptBlocks) {
             return self.leave_with(Exit::Lookup);
         }
@@ -187,7 +170,7 @@ impl Engine {
         self.resume_at(general, host)
     }
 
-    fn resume_at(&mut self, block: u32, host: u64) -> u32 {
+    pub(super) fn resume_at(&mut self, block: u32, host: u64) -> u32 {
         self.tlb.poison_dropped();
         let fpu = self.block(block).fpu || !self.optimisations.has(Optimisation::LazyFpu);
         let frame = self.frame();
@@ -203,11 +186,14 @@ impl Engine {
         let frame = self.frame();
         frame.state.rip = rip;
         frame.budget += missing;
-        self.leave_with(exit)
+        match exit {
+            Exit::Raised(exception) => self.raise_and_go_on(block, exception),
+            exit => self.leave_with(exit),
+        }
     }
 
     /// The count before instruction `index` of the running block.
-    fn now(&mut self, block: u32, index: u8) -> u64 {
+    pub(super) fn now(&mut self, block: u32, index: u8) -> u64 {
         let missing = self.block(block).count() - u64::from(index);
         let left = self.frame().budget - self.guard.base();
         self.limit - left - missing
@@ -381,84 +367,5 @@ impl Engine {
             });
         }
         self.resume_at(site.block, site.after)
-    }
-
-    /// Executes a string instruction where that is simple; `None`: it must be done thoroughly.
-    fn execute_quickly(
-        &mut self,
-        block: u32,
-        rip: u64,
-        instruction: &Instruction,
-        allowance: u64,
-        rest: u64,
-        after: u64,
-    ) -> Option<u32> {
-        let mode = self.block(block).mode;
-        let wanted = self.optimisations.has(Optimisation::QuickStrings);
-        if !wanted || !instruction.is_string_instruction() || mode.isolated() {
-            return None;
-        }
-        let done = self.quick_string(mode, instruction, allowance)?;
-        let frame = self.frame();
-        frame.budget -= done.count - 1;
-        if done.finished && self.optimisations.has(Optimisation::StayInBlock) {
-            return Some(self.resume_at(block, after));
-        }
-        if !done.finished {
-            self.note_repetition();
-        }
-        let frame = self.frame();
-        frame.budget += rest - 1;
-        frame.state.rip = if done.finished { instruction.next_ip() } else { rip };
-        Some(self.leave_with(Exit::Lookup))
-    }
-
-    /// Executes an instruction in Rust.
-    fn execute(&mut self, block: u32, index: u8, instruction: &Instruction, after: u64) -> u32 {
-        let rip = self.rip_in(block, index);
-        let instruction = &moved_to(instruction, rip);
-        let length = self.block(block).count();
-        let allowance = self.frame().budget - self.guard.base() + length - u64::from(index);
-        let rest = length - u64::from(index);
-        let mut completed = 0;
-        let allowance = if rest == 1 { allowance } else { 1 };
-        if let Some(resumed) = self.execute_quickly(block, rip, instruction, allowance, rest, after) {
-            return resumed;
-        }
-        self.sync_flags();
-        self.frame().state.rip = rip;
-        let now = self.now(block, index);
-        let (result, changed) = self.execution_at(now, |x| system::execute(x, instruction, allowance, &mut completed));
-        let interrupt_waiting = self.interrupt_waiting;
-        let frame = self.frame();
-        frame.packed_flags = pack_flags(frame.state.rflags);
-        let executed = match result {
-            Ok(executed) => executed,
-            Err(exception) => {
-                frame.budget = frame.budget + rest - completed;
-                return self.leave_with(Exit::Raised(exception));
-            }
-        };
-        let state = &frame.state;
-        let window = interrupt_waiting && state.rflags & rflags::IF != 0;
-        let stays = executed.flow == Flow::Next
-            && executed.count == 1
-            && !changed
-            && !window
-            && !state.interrupt_shadow
-            && !state.halted
-            && state.debug_pending == 0
-            && state.rflags & rflags::TF == 0;
-        let stays = stays && self.optimisations.has(Optimisation::StayInBlock);
-        if stays && !self.device && !self.memory.has_touched() {
-            return self.resume_at(block, after);
-        }
-        let frame = self.frame();
-        frame.budget = frame.budget + rest - executed.count;
-        frame.state.halted |= executed.flow == Flow::Halt;
-        if executed.flow == Flow::Again {
-            self.note_repetition();
-        }
-        self.leave_with(Exit::Lookup)
     }
 }

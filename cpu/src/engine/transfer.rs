@@ -82,6 +82,14 @@ impl Builder<'_> {
         self.access(site, |builder| builder.take(host::R10, size, Place::FOUND));
     }
 
+    /// Pushes what the frame's temporary holds.
+    pub(super) fn push_temporary(&mut self, size: u8) {
+        self.push_value(size, |builder| {
+            builder.load(host::RCX, super::frame::displacement!(temporary));
+            host::RCX
+        });
+    }
+
     /// PUSH of a register, an immediate or memory.
     pub fn push(&mut self, instruction: &Instruction) {
         let size = instruction.stack_pointer_increment().unsigned_abs() as u8;
@@ -93,10 +101,7 @@ impl Builder<'_> {
             OpKind::Memory => {
                 self.take_operand(instruction, size);
                 self.store(host::R10, super::frame::displacement!(temporary));
-                self.push_value(size, |builder| {
-                    builder.load(host::RCX, super::frame::displacement!(temporary));
-                    host::RCX
-                });
+                self.push_temporary(size);
             }
             _ => {
                 let value = instruction.immediate(0);

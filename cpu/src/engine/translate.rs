@@ -176,13 +176,17 @@ impl Engine {
         if fpu {
             builder.require_fpu();
         }
+        let quick = self.optimisations.has(Optimisation::QuickSystem);
         for (index, step) in steps.iter().enumerate() {
             builder.index = index as u8;
             builder.mark();
             let spares = !step.is_opaque() && builder.spares_r13(&step.instruction);
             builder.resident = builder.resident.filter(|_| spares);
             builder.check_pointers();
-            emit_step(&mut builder, step);
+            let last = index + 1 == steps.len();
+            if !quick || step.raises.is_some() || !builder.quick_system(&step.instruction, last) {
+                emit_step(&mut builder, step);
+            }
             builder.resident = builder.resident.filter(|_| spares);
         }
         let last = steps.last().expect("a block has an instruction");
