@@ -50,6 +50,8 @@ pub struct Chips {
     pub firmware_config: FirmwareConfig,
     /// Ports B2h and B3h.
     pub management_mode: [u8; 2],
+    /// A system management interrupt waits for the CPU.
+    pub management_interrupt: bool,
     /// PCI configuration ports.
     pub pci: Pci,
     /// i440FX.
@@ -90,6 +92,7 @@ saved!(Chips {
     hpet,
     firmware_config,
     management_mode,
+    management_interrupt,
     pci,
     host_bridge,
     isa_bridge,
@@ -133,6 +136,7 @@ impl Chips {
             hpet: Hpet::default(),
             firmware_config: FirmwareConfig::default(),
             management_mode: [0; 2],
+            management_interrupt: false,
             pci: Pci::default(),
             host_bridge: HostBridge::default(),
             isa_bridge: bridge::isa_bridge(),

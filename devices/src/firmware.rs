@@ -103,6 +103,7 @@ fn reset_state() -> State {
     (state.gdtr, state.idtr) = (TableRegister { base: 0, limit: 0xffff }, TableRegister { base: 0, limit: 0xffff });
     state.cr0 = control::CR0_CD | control::CR0_NW | control::CR0_ET;
     state.pat = 0x0007_0406_0007_0406;
+    state.smbase = 0x3_0000;
     state.dr[6] = 0xffff_0ff0;
     state.dr[7] = 0x400;
     state

@@ -29,7 +29,7 @@ pub enum Unit {
     FirmwareConfig,
     /// Where firmware says what it does.
     DebugPort,
-    /// System management control and status: two bytes, and no such mode.
+    /// System management control and status (APM): two bytes; a store to the first may raise SMI#.
     ManagementMode,
     /// The two channels of the PIIX3's IDE function.
     Ide,

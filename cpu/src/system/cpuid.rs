@@ -158,6 +158,7 @@ fn has(feature: CpuidFeature) -> bool {
             | CMPXCHG16B
             | CLFSH
             | FXSR
+            | SMM
             | MSR
             | MULTIBYTENOP
             | PAUSE

@@ -148,7 +148,6 @@ fn is_consistent(state: &State) -> bool {
     let code = &state.segments[segment::CS];
     let rip = if state.is_long() { crate::paging::is_canonical(state.rip) } else { state.rip >> 32 == 0 };
     state.cr0 & !super::control_registers::CR0_DEFINED == 0
-        && state.cr0 & CR0_ET != 0
         && (protected || !paging)
         && state.cr0 & (CR0_NW | CR0_CD) != CR0_NW
         && state.cr4 & !super::control_registers::CR4_DEFINED == 0

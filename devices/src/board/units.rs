@@ -4,6 +4,7 @@ use super::Board;
 use crate::context::Context;
 use crate::hpet;
 use crate::map::{self, Unit, Window};
+use crate::pci::bridge;
 use ftemu_cpu::{Icount, Memory};
 
 /// What the debug port reads where it is there.
@@ -81,7 +82,11 @@ impl Board {
                 }
                 self.debug.push_back(byte);
             }
-            Unit::ManagementMode => chips.management_mode[usize::from(port & 1)] = byte,
+            Unit::ManagementMode => {
+                chips.management_mode[usize::from(port & 1)] = byte;
+                let wanted = chips.host_bridge.has_management() && bridge::raises_smi(&chips.power_management);
+                chips.management_interrupt |= port & 1 == 0 && wanted;
+            }
             Unit::Ide => {
                 let (drives, outputs) = (&mut self.drives, &mut self.outputs);
                 chips.ide.port_write(&mut Context { now, now_ns, memory, drives, outputs }, port, size, value);

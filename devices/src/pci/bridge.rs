@@ -1,8 +1,8 @@
 //! Functions that are only configuration space: the PIIX3 ISA bridge and the PIIX4's power management (Intel 82371SB 290550
 //! §2.2, 82371AB 290562 §7).
 //!
-//! The power management function's ports lie at 600h whatever software writes, as `power` decodes them; DEVACTB says from
-//! the start that system management mode is set up, so that firmware leaves it alone.
+//! The power management function's ports lie at 600h whatever software writes, as `power` decodes them. DEVACTB says from the
+//! start that system management mode is set up, so that firmware leaves it alone; who sets it up all the same has it.
 
 use crate::context::Context;
 use crate::pci::device::PciDevice;
@@ -10,6 +10,9 @@ use crate::pci::function::{Function, Identity};
 use crate::power;
 use crate::state::saved;
 
+/// DEVACTB, its last byte; APMC_EN: stores to port B2h raise SMI#.
+const DEVACTB_HIGH: u8 = 0x5b;
+const APMC_ENABLED: u32 = 1 << 1;
 /// PIRQRC[A:D], the ISA interrupts of the four PCI interrupt lines.
 const PIRQ_ROUTE: u8 = 0x60;
 const PIRQ_NOT_ROUTED: u8 = 0x80;
@@ -57,11 +60,16 @@ pub fn power_management() -> Bridge {
         .with_register(0x04, &[0x01, 0x00], &[0x04])
         .with_register(0x3c, &[power::SCI], &[])
         .with_register(0x40, &base.to_le_bytes(), &[])
-        .with_register(0x58, &[0, 0, 0, 0x02], &[0xff, 0xff, 0xff, 0xfd])
+        .with_register(0x58, &[0, 0, 0, 0x02], &[0xff; 4]) // DEVACTB
         .with_register(0x80, &[1], &[])
         .with_register(0x90, &[1, 0, 0, 0], &[])
         .with_register(0xd2, &[0], &[0x0f]);
     Bridge { function }
+}
+
+/// Whether a store to port B2h raises a system management interrupt.
+pub fn raises_smi(power_management: &Bridge) -> bool {
+    power_management.function.read(DEVACTB_HIGH, 1) & APMC_ENABLED != 0
 }
 
 /// Where the ISA bridge sends PCI interrupt line `line` (0: PIRQA, to 3): an ISA interrupt that may be shared.
@@ -103,10 +111,12 @@ mod tests {
 
     #[test]
     fn firmware_finds_what_it_looks_for() {
-        let power = power_management();
+        let mut power = power_management();
         assert_eq!(power.function.read(0x00, 4), 0x7113_8086);
         assert_eq!(power.function.read(0x40, 4), 0x601);
-        assert_eq!(power.function.read(0x58, 4) >> 25 & 1, 1, "APMC_EN");
+        assert!(raises_smi(&power), "APMC_EN: firmware need not set the mode up");
+        power.function.write(0x58, 4, 0);
+        assert!(!raises_smi(&power));
         assert_eq!(isa_bridge().function.read(0x0e, 1), 0x80, "more than one function");
     }
 

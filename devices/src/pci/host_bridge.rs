@@ -55,6 +55,11 @@ impl HostBridge {
         self.function.set(usize::from(PAM), &[PAM_DEFINED; 7]);
     }
 
+    /// Whether there is system management RAM.
+    pub fn has_management(&self) -> bool {
+        self.byte(SMRAM) & ENABLED != 0
+    }
+
     fn byte(&self, register: u8) -> u8 {
         self.function.read(register, 1) as u8
     }
