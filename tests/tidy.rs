@@ -18,6 +18,7 @@ const IMPORTS: [(&str, &[&str]); 6] = [
 
 /// Files that may hold `unsafe` code: translated code and its memory, guest RAM, signals, and the oracle's host process.
 const UNSAFE: &[&str] = &[
+    "cpu/src/engine/accesses.rs",
     "cpu/src/engine/buffer.rs",
     "cpu/src/engine/dispatch.rs",
     "cpu/src/engine/follow_up.rs",

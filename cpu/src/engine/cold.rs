@@ -3,8 +3,8 @@
 
 use super::builder::{Builder, host};
 use super::frame::displacement;
-use super::sites::{AccessSite, Site};
 use super::plan::Check;
+use super::sites::{AccessSite, Site};
 use crate::exception::Exception;
 use iced_x86::Instruction;
 
@@ -110,12 +110,8 @@ impl Builder<'_> {
                 }
                 Cold::Link { jump, target } => {
                     self.aim_here(jump);
-                    let site = Site::Link {
-                        target,
-                        movable: self.movable,
-                        jump: self.base + jump as u64,
-                        stub: self.here(),
-                    };
+                    let site =
+                        Site::Link { target, movable: self.movable, jump: self.base + jump as u64, stub: self.here() };
                     self.service(site);
                 }
                 Cold::Far { jump, target } if self.mode.flat() => {

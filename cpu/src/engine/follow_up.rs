@@ -36,7 +36,7 @@ impl Engine {
         // SAFETY: as in `run`.
         let bus: *mut dyn Bus = unsafe { std::mem::transmute::<&mut dyn Bus, *mut (dyn Bus + 'static)>(bus) };
         self.bus = Some(bus);
-        self.execution(|x| system::management::enter(x));
+        self.execution(system::management::enter);
         self.bus = None;
     }
 

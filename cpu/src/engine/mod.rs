@@ -1,9 +1,10 @@
 //! The engine: finds or translates blocks, enters them, and deals with every reason they come back.
 //!
 //! Reading order: [`frame`] (what translated code sees), [`trampolines`] (the way in and out), [`tlb`] and [`blocks`]
-//! (what is cached), [`translate`], [`relocate`], [`legacy`] and [`transfer`] (from guest to host code), [`dispatch`] (what runs
-//! next), [`service`] (what translated code asks of Rust), [`follow_up`] (what changes entail), [`signals`] (faults of
-//! the host).
+//! (what is cached), [`translate`] with [`step`] and [`plan`] (what is to be emitted), [`builder`], [`relocate`], [`groups`],
+//! [`legacy`], [`transfer`], [`inline_strings`], [`exits`] and [`cold`] (host code), [`dispatch`] (what runs next), [`service`]
+//! and [`accesses`] (what translated code asks of Rust), [`follow_up`] (what changes entail), [`signals`] (faults of the
+//! host), [`options`] (what can be turned off).
 #![allow(unsafe_code)]
 
 pub mod blocks;
@@ -16,8 +17,8 @@ mod follow_up;
 pub mod frame;
 #[cfg(test)]
 mod goldens;
-pub mod hasher;
 mod groups;
+pub mod hasher;
 mod inline_strings;
 mod legacy;
 pub mod options;

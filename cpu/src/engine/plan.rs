@@ -136,9 +136,7 @@ fn moves(step: &Step, guest: usize) -> Option<i64> {
 /// register.
 fn has_frame(steps: &[Step]) -> bool {
     steps.iter().map(|step| &step.instruction).any(|one| {
-        pointer_of(one) == Some(gpr::RBP)
-            && (one.memory_displacement64() as i64) < 0
-            && memory_operand(one).is_some()
+        pointer_of(one) == Some(gpr::RBP) && (one.memory_displacement64() as i64) < 0 && memory_operand(one).is_some()
     })
 }
 

@@ -216,7 +216,8 @@ impl Builder<'_> {
         };
         let mut site = self.access_site(instruction, size, accesses[operand as usize]);
         if let Some(address) = self.constant_address(instruction, size) {
-            return self.access_at(address, site, |builder, place| builder.emit_mapped(instruction, &mapping, Some(place)));
+            return self
+                .access_at(address, site, |builder, place| builder.emit_mapped(instruction, &mapping, Some(place)));
         }
         self.address(instruction);
         self.segment(instruction, &mut site);

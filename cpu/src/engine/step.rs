@@ -59,9 +59,7 @@ impl Step {
     pub fn ends_block(&self) -> bool {
         let one = &self.instruction;
         let repeats = one.has_rep_prefix() || one.has_repne_prefix();
-        self.raises.is_some()
-            || one.flow_control() != FlowControl::Next
-            || repeats && one.is_string_instruction()
+        self.raises.is_some() || one.flow_control() != FlowControl::Next || repeats && one.is_string_instruction()
     }
 
     /// Its own code decides where execution goes on.

@@ -5,14 +5,14 @@ use super::blocks::{Block, Mode};
 use super::builder::Builder;
 use super::frame::TableDisplacements;
 use super::options::Optimisation;
-use super::sites::Site;
 use super::plan::Plan;
+use super::sites::Site;
 use super::step::Step;
 use super::{inline_strings, transfer};
 use crate::exception::Exception;
 use crate::memory::PAGE;
-use std::collections::VecDeque;
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
+use std::collections::VecDeque;
 
 /// Instructions in a block at most; one byte counts them.
 pub const LONGEST_BLOCK: usize = 64;
@@ -142,7 +142,9 @@ impl Engine {
         let joins = !once && !mode.isolated() && mode.flat() && self.optimisations.has(Optimisation::KeptBlocks);
         let grouped = self.optimisations.has(Optimisation::GroupedLookup)
             && joins
-            && mode.long() && mode.0 & Mode::GENERAL == 0 && second_page.is_none();
+            && mode.long()
+            && mode.0 & Mode::GENERAL == 0
+            && second_page.is_none();
         let plan = if grouped { Plan::new(steps, mode.user()) } else { Plan::default() };
         let inlines = joins && self.optimisations.has(Optimisation::InlineStrings);
         let mut builder = Builder {
