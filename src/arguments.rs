@@ -47,6 +47,10 @@ pub enum Command {
     Sendkey(crate::screen::arguments::SendkeyArguments),
     /// Press a guest's power or reset button.
     Press(crate::screen::arguments::PressArguments),
+    /// Press the button at the tray of a guest's CD-ROM drive.
+    Eject(crate::screen::discs::EjectArguments),
+    /// Put a CD into a guest's drive while it runs.
+    Insert(crate::screen::discs::InsertArguments),
     /// Run a recorded guest again, bit for bit.
     Replay(ReplayArguments),
     /// Show this server's key, made at the first use.

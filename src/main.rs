@@ -44,6 +44,8 @@ fn main() -> ExitCode {
         Command::Screenshot(arguments) => screen::commands::screenshot(&arguments),
         Command::Sendkey(arguments) => screen::commands::sendkey(&arguments),
         Command::Press(arguments) => screen::commands::press(&arguments),
+        Command::Eject(arguments) => screen::discs::eject(&arguments),
+        Command::Insert(arguments) => screen::discs::insert(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Identity(arguments) => identity::identity(&arguments),
         Command::Image(arguments) => image::image(&arguments),

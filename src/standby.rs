@@ -48,7 +48,8 @@ async fn wait(
     journal.note("started", json!({ "role": "standby", "process": std::process::id(), "build": identity.build }));
     loop {
         let incarnation = host::random()?;
-        let node = Node::standby(side.settings(), identity.clone(), incarnation, host::now_ns());
+        let identity = Identity { drives: drives.sectors(), ..identity.clone() };
+        let node = Node::standby(side.settings(), identity, incarnation, host::now_ns());
         let claimant = claimant(incarnation);
         let hands = Hands::with_disks(drives.handles());
         let birth = Birth { node, hands, link: None, must_pair: false, once: arguments.once, claimant };

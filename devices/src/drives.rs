@@ -8,7 +8,7 @@
 mod drive;
 mod saved;
 
-use crate::storage::{Request, Storage, StorageFault};
+use crate::storage::{Disc, Request, Storage, StorageFault};
 use drive::Drive;
 pub use drive::{DriveError, MAXIMUM_BYTES};
 
@@ -153,6 +153,15 @@ impl Drives {
         if let Some(drive) = self.drive_mut(drive) {
             drive.fail(ticket);
         }
+    }
+
+    /// Puts another disc into a drive that only reads; requests under way fail. False: there is no such drive.
+    pub fn change(&mut self, drive: u8, disc: &Disc) -> bool {
+        let place = self.drive_mut(drive).filter(|drive| drive.state.read_only);
+        place.is_some_and(|drive| {
+            drive.change(disc);
+            true
+        })
     }
 
     /// Gives a drive its sectors. Requests under way are submitted to it.

@@ -23,7 +23,7 @@ use crate::pci::device::PciDevice;
 use crate::pci::function::{Function, Identity};
 use crate::state::saved;
 use channel::Channel;
-use device::Attached;
+use device::{Attached, Device};
 
 /// The Data register of the primary channel; that of the secondary has bit 7 clear.
 const DATA: u16 = 0x1f0;
@@ -59,6 +59,12 @@ impl Ide {
             found.map(|(drive, index)| Attached::new(index, drive))
         };
         Ide { function, channels: [0, 1].map(|channel| Channel::new([0, 1].map(|unit| attached(channel, unit)))) }
+    }
+
+    /// The CD-ROM drive that is this one of the machine's drives.
+    pub fn cdrom(&mut self, drive: u8) -> Option<&mut Device> {
+        let mut devices = self.channels.iter_mut().flat_map(Channel::devices_mut);
+        devices.find(|device| device.is_packet() && device.drive() == drive)
     }
 
     /// Decodes both channels, as firmware does before it starts an operating system.

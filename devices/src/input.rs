@@ -1,6 +1,7 @@
 //! The one way into the machine: a closed list of inputs, and how they are written in the log.
 
 use crate::state::Saved;
+use crate::storage::Disc;
 
 /// Something from outside. It lands at an instruction count that the primary chose and logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,18 @@ pub enum Input {
     },
     /// The reset button is pressed.
     Reset,
+    /// The button at the tray of a drive for CDs is pressed.
+    Eject {
+        /// Which drive, in the order of the configuration.
+        drive: u8,
+    },
+    /// A disc is put into such a drive.
+    Insert {
+        /// Which drive, in the order of the configuration.
+        drive: u8,
+        /// The disc.
+        disc: Disc,
+    },
 }
 
 const CLOCK: u8 = 0;
@@ -73,6 +86,8 @@ const KEY: u8 = 5;
 const POINTER: u8 = 6;
 const DRIVE_FAULT: u8 = 7;
 const RESET: u8 = 8;
+const EJECT: u8 = 9;
+const INSERT: u8 = 10;
 
 impl Input {
     /// Appends the encoding: a tag, then LEB128 integers and length-prefixed bytes.
@@ -103,6 +118,12 @@ impl Input {
                 encode_integer(*ticket, out);
             }
             Input::Reset => out.push(RESET),
+            Input::Eject { drive } => out.extend([EJECT, *drive]),
+            Input::Insert { drive, disc: Disc { sectors, hash } } => {
+                out.extend([INSERT, *drive]);
+                encode_integer(*sectors, out);
+                out.extend(hash);
+            }
         }
     }
 
@@ -123,6 +144,12 @@ impl Input {
             }),
             DRIVE_FAULT => Some(Input::DriveFault { drive: take_byte(bytes)?, ticket: decode_integer(bytes)? }),
             RESET => Some(Input::Reset),
+            EJECT => Some(Input::Eject { drive: take_byte(bytes)? }),
+            INSERT => {
+                let (drive, sectors) = (take_byte(bytes)?, decode_integer(bytes)?);
+                let hash = crate::state::take(bytes, 32)?.try_into().ok()?;
+                Some(Input::Insert { drive, disc: Disc { sectors, hash } })
+            }
             _ => None,
         }
     }
@@ -186,6 +213,8 @@ mod tests {
             (Input::Pointer { dx: -1, dy: i16::MIN, wheel: -1, buttons: 7 }, 7),
             (Input::DriveFault { drive: 2, ticket: 300 }, 4),
             (Input::Reset, 1),
+            (Input::Eject { drive: 3 }, 2),
+            (Input::Insert { drive: 3, disc: Disc { sectors: 300, hash: [7; 32] } }, 36),
         ];
         for (input, length) in inputs {
             let mut out = Vec::new();
@@ -202,7 +231,7 @@ mod tests {
 
     #[test]
     fn hostile_bytes_are_refused() {
-        assert_eq!(Input::decode(&mut &[9u8][..]), None);
+        assert_eq!(Input::decode(&mut &[11u8][..]), None);
         assert_eq!(Input::decode(&mut &[LINK, 0, 2][..]), None, "neither up nor down");
         assert_eq!(Input::decode(&mut &[CLOCK, 0x80, 0x00, 1][..]), None, "not the shortest form");
         assert_eq!(Input::decode(&mut &[CLOCK, 1, 0xff, 0xff, 0xff, 0xff, 0x7f][..]), None, "more than 32 bits");

@@ -238,22 +238,11 @@ impl Machine {
     fn is_idle(&self) -> bool {
         let nmi = self.board.chips.local_apic.has_nmi() && !self.cpu.state().nmi_blocked;
         let interrupt = self.cpu.interruptible() && self.board.has_interrupt();
-        let waits = nmi || interrupt || self.has_management_interrupt();
-        self.cpu.state().halted && !waits && !self.off && !self.board.drives.is_due(self.now_ns())
+        self.cpu.state().halted && !nmi && !interrupt && !self.off && !self.board.drives.is_due(self.now_ns())
     }
 
-    /// Whether an SMI waits that the CPU takes now.
-    fn has_management_interrupt(&self) -> bool {
-        let state = self.cpu.state();
-        self.board.chips.management_interrupt && !state.smm && !state.interrupt_shadow
-    }
-
-    /// Delivers an SMI, an NMI or an interrupt if one waits and the CPU takes it now. False: a triple fault.
+    /// Delivers an NMI or an interrupt if one waits and the CPU takes it now. False: a triple fault.
     fn deliver(&mut self) -> bool {
-        if self.has_management_interrupt() {
-            self.board.chips.management_interrupt = false;
-            self.cpu.management_interrupt(&mut self.board);
-        }
         let state = self.cpu.state();
         if self.board.chips.local_apic.has_nmi() && !state.nmi_blocked && !state.interrupt_shadow {
             self.board.chips.local_apic.take_nmi();
@@ -274,10 +263,9 @@ impl Machine {
         let clock = &self.board.chips.clock;
         let deadline = self.board.deadline().and_then(|deadline| clock.count_at(deadline)).map(|at| at.0);
         let output = self.board.outputs.first().map(|first| first.0.saturating_add(OUTPUT_PATIENCE));
-        // An NMI or SMI that is blocked has no window to wait for: look after every instruction.
-        let chips = &self.board.chips;
-        let blocked = (chips.local_apic.has_nmi() || chips.management_interrupt).then_some(count + 1);
-        let limit = [deadline, output, blocked].into_iter().flatten().fold(until.0, u64::min);
+        // An NMI that is blocked has no window to wait for: look after every instruction.
+        let nmi = self.board.chips.local_apic.has_nmi().then_some(count + 1);
+        let limit = [deadline, output, nmi].into_iter().flatten().fold(until.0, u64::min);
         (Icount(limit.max(count + 1)), self.board.has_interrupt())
     }
 
@@ -312,6 +300,10 @@ impl Machine {
         self.board.drives.abandon_all();
         self.board.replace_chips(memory, chips);
         let (drives, outputs) = (&mut self.board.drives, &mut self.board.outputs);
+        for drive in 0..drives.count() {
+            let cdrom = self.board.chips.ide.cdrom(drive);
+            cdrom.into_iter().for_each(|cdrom| cdrom.hold(drives.sectors(drive))); // nor does a disc leave its drive
+        }
         let mut context = Context { now, now_ns, memory: &mut *memory, drives, outputs };
         for (nic, up) in self.board.chips.nics.iter_mut().zip(links) {
             nic.set_link(&mut context, up); // cables know nothing of resets
@@ -380,6 +372,14 @@ impl Machine {
                 chips.keyboard_controller.pointer(now_ns, (*dx, *dy, *wheel), *buttons);
             }
             Input::DriveFault { drive, ticket } => board.drives.fail(*drive, *ticket),
+            Input::Eject { drive } => chips.ide.cdrom(*drive).into_iter().for_each(|cdrom| cdrom.press_eject()),
+            Input::Insert { drive, disc } => {
+                if let Some(cdrom) = chips.ide.cdrom(*drive)
+                    && board.drives.change(*drive, disc)
+                {
+                    cdrom.insert(disc.sectors);
+                }
+            }
         }
         self.tick();
         self.service();

@@ -92,6 +92,15 @@ impl Saved for Request {
     }
 }
 
+/// A disc that is put into a drive for CDs and DVDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disc {
+    /// Its size, in sectors of 512 bytes.
+    pub sectors: u64,
+    /// BLAKE3 of its bytes: both servers must have the same one.
+    pub hash: [u8; 32],
+}
+
 /// The host cannot do what was asked: what happened, for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -102,7 +111,7 @@ pub struct StorageFault(pub String);
 /// Requests take effect in the order submitted, as if one at a time. A ticket is submitted once and finished once;
 /// requests lie within the drive.
 pub trait Storage: Send {
-    /// Its size, in sectors of 512 bytes. Never changes.
+    /// Its size, in sectors of 512 bytes. Changes with the disc only.
     fn sectors(&self) -> u64;
     /// Takes a request; it may be worked on in the background.
     fn submit(&mut self, ticket: u64, request: &Request);
@@ -115,6 +124,10 @@ pub trait Storage: Send {
     /// after it has failed.
     fn revoke(&mut self, ticket: u64) {
         let _ = self.finish(ticket);
+    }
+    /// From here on requests are about this disc. A host that does not have it fails them.
+    fn change(&mut self, disc: &Disc) {
+        let _ = disc;
     }
 }
 

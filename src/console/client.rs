@@ -154,7 +154,13 @@ impl<'a> Client<'a> {
             // From a server that was live once.
             News::Said(FromServer::Output { .. } | FromServer::Taken { .. }) => {}
             // Answers to what a console does not ask.
-            News::Said(FromServer::Pressed { .. } | FromServer::Screen { .. } | FromServer::Dots { .. }) => {}
+            News::Said(
+                FromServer::Pressed { .. }
+                | FromServer::Screen { .. }
+                | FromServer::Dots { .. }
+                | FromServer::Offered { .. }
+                | FromServer::Unusable { .. },
+            ) => {}
         }
         Ok(false)
     }

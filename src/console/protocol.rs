@@ -4,6 +4,7 @@
 
 use std::io;
 
+use ftemu_devices::storage::Disc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The version of all this; the first thing a client says.
@@ -39,6 +40,13 @@ pub enum FromClient {
     Press(Press),
     /// A picture of the screen is wanted.
     Look,
+    /// A file of the server's host is to be at hand as a CD.
+    Offer {
+        /// Of which of the guest's drives for CDs, from 0.
+        cdrom: u8,
+        /// Its path there.
+        path: String,
+    },
 }
 
 /// Something of the guest's machine that can be pressed.
@@ -55,6 +63,10 @@ pub enum Press {
     Power,
     /// The reset button.
     Reset,
+    /// The button at the tray of the guest's drive for CDs with this number, from 0.
+    Eject(u8),
+    /// A CD is put into that drive.
+    Insert(u8, Disc),
 }
 
 impl Press {
@@ -63,6 +75,8 @@ impl Press {
             Press::Key { code, pressed } => [&[0][..], &code.to_le_bytes(), &[u8::from(pressed)]].concat(),
             Press::Power => vec![1],
             Press::Reset => vec![2],
+            Press::Eject(cdrom) => vec![3, cdrom],
+            Press::Insert(cdrom, disc) => [&[4, cdrom][..], &disc_bytes(disc)].concat(),
         }
     }
 
@@ -71,6 +85,8 @@ impl Press {
             [0] => Some(Press::Key { code: u16::from_le_bytes(take(rest)?), pressed: take::<1>(rest)? == [1] }),
             [1] => Some(Press::Power),
             [2] => Some(Press::Reset),
+            [3] => Some(Press::Eject(take::<1>(rest)?[0])),
+            [4] => Some(Press::Insert(take::<1>(rest)?[0], take_disc(rest)?)),
             _ => None,
         }
     }
@@ -124,6 +140,18 @@ pub enum FromServer {
         /// Red, green and blue of each, line by line from the top.
         bytes: Vec<u8>,
     },
+    /// Of [`FromClient::Offer`]: the CD is at hand.
+    Offered {
+        /// It.
+        disc: Disc,
+        /// Both servers have the guest.
+        protected: bool,
+    },
+    /// What was asked for cannot be done.
+    Unusable {
+        /// Why, for the user.
+        reason: String,
+    },
 }
 
 /// A message that can be sent.
@@ -149,6 +177,7 @@ impl Encode for FromClient {
             FromClient::Type { sequence, bytes } => (3, [&sequence.to_le_bytes()[..], bytes].concat()),
             FromClient::Press(press) => (4, press.content()),
             FromClient::Look => (5, Vec::new()),
+            FromClient::Offer { cdrom, path } => (6, [&[*cdrom][..], path.as_bytes()].concat()),
         }
     }
 }
@@ -166,6 +195,8 @@ impl Encode for FromServer {
             FromServer::Pressed { taken } => (20, vec![u8::from(*taken)]),
             FromServer::Screen { width, height } => (21, [width.to_le_bytes(), height.to_le_bytes()].concat()),
             FromServer::Dots { bytes } => (22, bytes.clone()),
+            FromServer::Offered { disc, protected } => (23, [&[u8::from(*protected)][..], &disc_bytes(*disc)].concat()),
+            FromServer::Unusable { reason } => (24, reason.as_bytes().to_vec()),
         }
     }
 }
@@ -180,6 +211,10 @@ impl FromClient {
             3 => FromClient::Type { sequence: number(&mut rest)?, bytes: std::mem::take(&mut rest).to_vec() },
             4 => FromClient::Press(Press::decode(&mut rest)?),
             5 => FromClient::Look,
+            6 => FromClient::Offer {
+                cdrom: take::<1>(&mut rest)?[0],
+                path: String::from_utf8(std::mem::take(&mut rest).to_vec()).ok()?,
+            },
             _ => return None,
         };
         rest.is_empty().then_some(message)
@@ -208,6 +243,8 @@ impl FromServer {
                 height: u32::from_le_bytes(take(&mut rest)?),
             },
             22 => FromServer::Dots { bytes: std::mem::take(&mut rest).to_vec() },
+            23 => FromServer::Offered { protected: take::<1>(&mut rest)? == [1], disc: take_disc(&mut rest)? },
+            24 => FromServer::Unusable { reason: String::from_utf8_lossy(std::mem::take(&mut rest)).into_owned() },
             _ => return None,
         };
         rest.is_empty().then_some(message)
@@ -218,6 +255,14 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (front, back) = rest.split_first_chunk::<N>()?;
     *rest = back;
     Some(*front)
+}
+
+fn disc_bytes(disc: Disc) -> Vec<u8> {
+    [&disc.sectors.to_le_bytes()[..], &disc.hash].concat()
+}
+
+fn take_disc(rest: &mut &[u8]) -> Option<Disc> {
+    Some(Disc { sectors: number(rest)?, hash: take(rest)? })
 }
 
 fn number(rest: &mut &[u8]) -> Option<u64> {
@@ -253,6 +298,9 @@ mod tests {
             FromClient::Press(Press::Power),
             FromClient::Press(Press::Reset),
             FromClient::Look,
+            FromClient::Press(Press::Eject(1)),
+            FromClient::Press(Press::Insert(1, Disc { sectors: 9, hash: [3; 32] })),
+            FromClient::Offer { cdrom: 1, path: "/a.iso".into() },
         ] {
             let (kind, content) = message.content();
             assert_eq!(FromClient::decode(kind, &content), Some(message));
@@ -266,6 +314,8 @@ mod tests {
             FromServer::Pressed { taken: true },
             FromServer::Screen { width: 720, height: 400 },
             FromServer::Dots { bytes: vec![1, 2, 3] },
+            FromServer::Offered { disc: Disc { sectors: 9, hash: [3; 32] }, protected: true },
+            FromServer::Unusable { reason: "no".into() },
         ] {
             let (kind, content) = message.content();
             assert_eq!(FromServer::decode(kind, &content), Some(message));

@@ -1,9 +1,11 @@
 //! The console's server, on each side of a pair: clients may attach to either, and are served by the live one.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use ftemu_devices::storage::Disc;
 use ftemu_lockstep::{Finish, Input};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -87,12 +89,24 @@ async fn serve(edge: &Arc<Edge>, stream: TcpStream) -> Result<()> {
 }
 
 /// What a client presses, as the guest gets it.
-fn input(press: Press) -> Input {
-    match press {
+fn input(edge: &Edge, press: Press) -> Result<Input> {
+    Ok(match press {
         Press::Key { code, pressed } => Input::Key { code, pressed },
         Press::Power => Input::PowerButton,
         Press::Reset => Input::Reset,
-    }
+        Press::Eject(cdrom) => Input::Eject { drive: edge.discs().drive(cdrom)? },
+        Press::Insert(cdrom, disc) => {
+            edge.discs().open(&disc)?;
+            Input::Insert { drive: edge.discs().drive(cdrom)?, disc }
+        }
+    })
+}
+
+/// Makes a file available as a CD; that takes as long as reading it.
+async fn offer(edge: &Arc<Edge>, cdrom: u8, path: String) -> Result<Disc> {
+    edge.discs().drive(cdrom)?;
+    let discs = edge.discs().clone();
+    tokio::task::spawn_blocking(move || discs.offer(Path::new(&path))).await?
 }
 
 struct Session<'a> {
@@ -138,8 +152,18 @@ impl Session<'_> {
                 anyhow::ensure!(self.edge.typed(self.client, sequence, &bytes), "typing is missing");
             }
             FromClient::Press(press) => {
-                let taken = self.edge.press(input(press));
-                self.send(&FromServer::Pressed { taken }).await?;
+                let answer = match input(self.edge, press) {
+                    Ok(input) => FromServer::Pressed { taken: self.edge.press(input) },
+                    Err(error) => FromServer::Unusable { reason: format!("{error:#}") },
+                };
+                self.send(&answer).await?;
+            }
+            FromClient::Offer { cdrom, path } => {
+                let answer = match offer(self.edge, cdrom, path).await {
+                    Ok(disc) => FromServer::Offered { disc, protected: self.edge.is_protected() },
+                    Err(error) => FromServer::Unusable { reason: format!("{error:#}") },
+                };
+                self.send(&answer).await?;
             }
             FromClient::Look => self.show_screen().await?,
         }

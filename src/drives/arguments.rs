@@ -21,7 +21,7 @@ pub struct DriveArguments {
         value_parser = parse
     )]
     pub drives: Vec<Spec>,
-    /// A CD in a drive of its own.
+    /// A CD in a drive of its own; none: the drive is empty at first (see ftemu insert).
     #[arg(long = "cdrom", value_name = "ISO")]
     pub cdroms: Vec<PathBuf>,
     /// What the guest writes goes to temporary files that are gone at the end; the images stay as they are.

@@ -3,11 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use ftemu_devices::storage::{HOUSEKEEPING, Request, SECTOR_BYTES, Storage, StorageFault};
+use ftemu_devices::storage::{Disc, HOUSEKEEPING, Request, SECTOR_BYTES, Storage, StorageFault};
 use ftemu_lockstep::Sectors;
 
 use super::handle::Handle;
 use crate::recorder::Tap;
+
+/// The number by which the record has a sector of the first, second ... disc in a drive: they are told apart by bits that no
+/// drive's sectors need.
+pub(super) fn of_disc(disc: u64, sector: u64) -> u64 {
+    disc << 44 | sector
+}
 
 /// A handle that tells the record what it reads.
 pub struct Capture {
@@ -15,6 +21,8 @@ pub struct Capture {
     drive: u8,
     tap: Tap,
     known: Known,
+    /// Of the disc among those that were in the drive since the record began.
+    disc: u64,
     open: BTreeMap<u64, Open>,
 }
 
@@ -29,16 +37,16 @@ enum Open {
 impl Capture {
     /// Records what is read through `inner`.
     pub fn new(inner: Handle, drive: u8, tap: Tap) -> Self {
-        Self { inner, drive, tap, known: Known::default(), open: BTreeMap::new() }
+        Self { inner, drive, tap, known: Known::default(), disc: 0, open: BTreeMap::new() }
     }
 
     fn record(&mut self, sector: u64, news: Vec<(u64, u64)>, bytes: &[u8]) {
         for (first, count) in news {
             let (start, length) = ((first - sector) * SECTOR_BYTES, count * SECTOR_BYTES);
-            let drive = self.drive;
+            let (drive, disc) = (self.drive, self.disc);
             let content = || Sectors {
                 drive,
-                sector: first,
+                sector: of_disc(disc, first),
                 bytes: bytes.iter().skip(start as usize).take(length as usize).copied().collect(),
             };
             if self.tap.put(content) {
@@ -90,6 +98,12 @@ impl Storage for Capture {
     fn revoke(&mut self, ticket: u64) {
         self.failed(ticket);
         self.inner.revoke(ticket);
+    }
+
+    fn change(&mut self, disc: &Disc) {
+        self.disc += 1;
+        self.known = Known::default();
+        self.inner.change(disc);
     }
 }
 

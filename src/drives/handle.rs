@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ftemu_devices::storage::{Request, Storage, StorageFault};
+use ftemu_devices::storage::{Disc, Request, Storage, StorageFault};
 
 use super::worker::Queue;
 
@@ -25,5 +25,10 @@ impl Storage for Handle {
 
     fn finish(&mut self, ticket: u64) -> Result<Vec<u8>, StorageFault> {
         self.queue.finish(self.number, ticket)
+    }
+
+    fn change(&mut self, disc: &Disc) {
+        self.sectors = disc.sectors;
+        self.queue.change(self.number, disc);
     }
 }

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod capture;
+mod discs;
 mod handle;
 mod policy;
 pub mod replayed;
@@ -22,6 +23,7 @@ use ftemu_images::{Disk, Options};
 
 pub use arguments::DriveArguments;
 use capture::Capture;
+pub use discs::Discs;
 pub use policy::Policy;
 pub use spec::{Interface, Spec};
 use worker::Worker;
@@ -46,16 +48,18 @@ impl Drives {
         let attachments = attach(specs)?;
         let mut open = Vec::new();
         for (number, (spec, attachment)) in specs.iter().zip(attachments).enumerate() {
-            let disk = open_image(spec)?;
+            let disk = if spec.is_empty() { None } else { Some(open_image(spec)?) };
             let config = DriveConfig {
                 attachment,
                 kind: spec.kind,
-                sectors: disk.bytes() / SECTOR_BYTES,
+                sectors: disk.as_ref().map_or(0, |disk| disk.bytes() / SECTOR_BYTES),
                 serial: spec.serial.clone().unwrap_or_else(|| format!("{SERIAL}{number}")),
                 read_only: spec.is_read_only(),
             };
             open.push((config, Worker::start(disk, &spec.path, policy.clone())?));
         }
+        let cdroms = (0u8..).zip(specs).filter(|(_, spec)| spec.kind == DriveKind::Cdrom);
+        policy.discs().set_drives(cdroms.map(|(drive, _)| drive).collect());
         Ok(Self { open, tap: tap.cloned() })
     }
 
@@ -64,9 +68,9 @@ impl Drives {
         self.open.iter().map(|(config, _)| config.clone()).collect()
     }
 
-    /// Their sizes in sectors of 512 bytes.
+    /// Their sizes in sectors of 512 bytes, with the discs that are in them now.
     pub fn sectors(&self) -> Vec<u64> {
-        self.open.iter().map(|(config, _)| config.sectors).collect()
+        self.open.iter().map(|(_, worker)| worker.sectors()).collect()
     }
 
     /// New handles for a machine. Those given out before are of no use any more.

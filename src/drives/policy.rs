@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::discs::Discs;
 use crate::journal::Journal;
 
 /// How often a full disk is tried again.
@@ -21,6 +22,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Policy {
     shared: Arc<Shared>,
     journal: Journal,
+    discs: Discs,
 }
 
 struct Shared {
@@ -35,7 +37,12 @@ impl Policy {
     pub fn new(journal: Journal) -> Self {
         let (protected, ended) = (AtomicBool::new(false), AtomicBool::new(false));
         let shared = Shared { protected, ended, waiting: Mutex::new(()), changed: Condvar::new() };
-        Self { shared: Arc::new(shared), journal }
+        Self { shared: Arc::new(shared), journal, discs: Discs::default() }
+    }
+
+    /// The discs that the guest may be given.
+    pub fn discs(&self) -> &Discs {
+        &self.discs
     }
 
     /// Whether either side may fail without loss.

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ftemu_devices::storage::{Request, SECTOR_BYTES, Storage, StorageFault};
+use ftemu_devices::storage::{Disc, Request, SECTOR_BYTES, Storage, StorageFault};
 use ftemu_lockstep::Sectors;
 
+use super::capture::of_disc;
 use super::sparse::Sparse;
 
 /// What the record says of all drives so far.
@@ -25,7 +26,7 @@ impl RecordedDisks {
     /// A drive for the replayed machine.
     pub fn storage(&self, drive: u8, sectors: u64) -> Replayed {
         let overlay = Sparse::default();
-        Replayed { recorded: self.clone(), drive, sectors, overlay, open: BTreeMap::new() }
+        Replayed { recorded: self.clone(), drive, sectors, disc: 0, overlay, open: BTreeMap::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u8, Sparse>> {
@@ -39,6 +40,8 @@ pub struct Replayed {
     recorded: RecordedDisks,
     drive: u8,
     sectors: u64,
+    /// Of the disc among those that were in the drive since the record began.
+    disc: u64,
     overlay: Sparse,
     open: BTreeMap<u64, Open>,
 }
@@ -91,11 +94,16 @@ impl Storage for Replayed {
         let recorded = disks.get(&self.drive);
         let mut bytes = Vec::with_capacity(written.len() * SECTOR_BYTES as usize);
         for (sector, written) in (sector..).zip(written) {
-            let content = written.or_else(|| recorded?.get(sector));
+            let content = written.or_else(|| recorded?.get(of_disc(self.disc, sector)));
             let missing = || StorageFault(format!("the record does not have sector {sector} of drive {}", self.drive));
             bytes.extend(content.ok_or_else(missing)?);
         }
         Ok(bytes)
+    }
+
+    fn change(&mut self, disc: &Disc) {
+        self.disc += 1;
+        (self.sectors, self.overlay) = (disc.sectors, Sparse::default());
     }
 
     /// Where the recorded write failed nobody knew what was on the disk; what was read there later is in the record.

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use ftemu_devices::config::DriveKind;
 use ftemu_images::Format;
 
+/// Instead of a CD's file: the drive is empty at first.
+const EMPTY: &str = "none";
+
 /// A drive that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -50,6 +53,11 @@ impl Spec {
     /// A CD.
     pub fn cdrom(path: PathBuf) -> Self {
         Self { kind: DriveKind::Cdrom, ..Self::disk(path) }
+    }
+
+    /// A drive for CDs without one.
+    pub fn is_empty(&self) -> bool {
+        self.kind == DriveKind::Cdrom && self.path.as_os_str() == EMPTY
     }
 
     /// Nobody writes to a CD.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
-use ftemu_devices::storage::{Request, SECTOR_BYTES, StorageFault};
+use ftemu_devices::storage::{Disc, HOUSEKEEPING, Request, SECTOR_BYTES, StorageFault};
 use ftemu_images::{Disk, ImageError};
 
 use super::handle::Handle;
@@ -23,7 +23,6 @@ pub type Answer = Result<Vec<u8>, StorageFault>;
 /// A drive's thread as it runs.
 pub struct Worker {
     queue: Arc<Queue>,
-    sectors: u64,
     thread: Option<JoinHandle<Result<(), ImageError>>>,
 }
 
@@ -44,12 +43,20 @@ struct State {
     closing: bool,
     /// The thread is gone.
     ended: bool,
+    /// The drive's size; that of its disc.
+    sectors: u64,
 }
 
 struct Job {
     handle: u64,
     ticket: u64,
-    request: Request,
+    task: Task,
+}
+
+enum Task {
+    Perform(Request),
+    /// The next requests are about this disc.
+    Change(Disc),
 }
 
 impl Worker {
@@ -57,12 +64,14 @@ impl Worker {
     ///
     /// # Errors
     /// When there can be no more threads.
-    pub fn start(disk: Disk, path: &Path, policy: Policy) -> Result<Self> {
-        let queue = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new() });
-        let sectors = disk.bytes() / SECTOR_BYTES;
+    pub fn start(disk: Option<Disk>, path: &Path, policy: Policy) -> Result<Self> {
+        let sectors = disk.as_ref().map_or(0, |disk| disk.bytes() / SECTOR_BYTES);
+        let state = State { sectors, ..State::default() };
+        let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new() });
+        let disk = disk.ok_or_else(|| "there is no disc in the drive".to_owned());
         let worker = Working { disk, path: path.into(), policy, queue: Arc::clone(&queue) };
         let thread = std::thread::Builder::new().name("drive".into()).spawn(move || worker.work());
-        Ok(Self { queue, sectors, thread: Some(thread.context("cannot start a drive's thread")?) })
+        Ok(Self { queue, thread: Some(thread.context("cannot start a drive's thread")?) })
     }
 
     /// The one handle that may be used from now on.
@@ -70,7 +79,12 @@ impl Worker {
         let mut state = self.queue.lock();
         state.handle += 1;
         state.answers.clear();
-        Handle { queue: Arc::clone(&self.queue), number: state.handle, sectors: self.sectors }
+        Handle { queue: Arc::clone(&self.queue), number: state.handle, sectors: state.sectors }
+    }
+
+    /// The drive's size; that of its disc.
+    pub fn sectors(&self) -> u64 {
+        self.queue.lock().sectors
     }
 
     /// Waits until everything is on the disk.
@@ -116,7 +130,17 @@ impl Queue {
         }
         if state.handle == handle {
             state.waiting_bytes += weight(&request);
-            state.jobs.push_back(Job { handle, ticket, request });
+            state.jobs.push_back(Job { handle, ticket, task: Task::Perform(request) });
+            self.changed.notify_all();
+        }
+    }
+
+    /// From here on requests are about this disc.
+    pub fn change(&self, handle: u64, disc: &Disc) {
+        let mut state = self.lock();
+        if state.handle == handle {
+            state.sectors = disc.sectors;
+            state.jobs.push_back(Job { handle, ticket: HOUSEKEEPING, task: Task::Change(*disc) });
             self.changed.notify_all();
         }
     }
@@ -153,7 +177,8 @@ fn weight(request: &Request) -> usize {
 
 /// What the thread has.
 struct Working {
-    disk: Disk,
+    /// Or why there is none.
+    disk: Result<Disk, String>,
     path: PathBuf,
     policy: Policy,
     queue: Arc<Queue>,
@@ -168,19 +193,25 @@ impl Working {
             let Some(job) = state.jobs.front_mut() else {
                 if state.closing {
                     drop(state);
-                    return self.disk.flush();
+                    return self.disk.as_mut().map_or(Ok(()), Disk::flush);
                 }
                 state = queue.wait(state);
                 continue;
             };
-            let weight = weight(&job.request);
-            let request = std::mem::replace(&mut job.request, Request::Flush);
+            let task = std::mem::replace(&mut job.task, Task::Perform(Request::Flush));
             drop(state);
-            let answer = self.perform(&request);
+            let (weight, answer) = match task {
+                Task::Perform(request) => (weight(&request), Some(self.perform(&request))),
+                Task::Change(disc) => {
+                    self.change(&disc);
+                    (0, None)
+                }
+            };
             state = queue.lock();
             state.waiting_bytes -= weight;
             if let Some(Job { handle, ticket, .. }) = state.jobs.pop_front()
                 && handle == state.handle
+                && let Some(answer) = answer
             {
                 state.answers.insert(ticket, answer);
             }
@@ -188,10 +219,24 @@ impl Working {
         }
     }
 
+    /// The disc before is closed first. Without the new one the drive fails as soon as the guest reads.
+    fn change(&mut self, disc: &Disc) {
+        self.disk = Err("the disc was taken out".into());
+        self.disk = self.policy.discs().open(disc).map_err(|error| format!("{error:#}"));
+        if let Err(why) = &self.disk {
+            self.policy.complain(&self.path, why);
+        }
+    }
+
     fn perform(&mut self, request: &Request) -> Answer {
         let mut first = true;
         loop {
-            match self.attempt(request) {
+            let disk = match &mut self.disk {
+                Ok(disk) => disk,
+                Err(_) if *request == Request::Flush => return Ok(Vec::new()),
+                Err(why) => return Err(StorageFault(why.clone())),
+            };
+            match attempt(disk, request) {
                 Err(ImageError::Full { .. }) if self.policy.await_room(&self.path, first) => first = false,
                 Err(error) => {
                     let what = error.to_string();
@@ -207,20 +252,20 @@ impl Working {
             }
         }
     }
+}
 
-    fn attempt(&mut self, request: &Request) -> Result<Vec<u8>, ImageError> {
-        match request {
-            Request::Read { sector, count } => {
-                let mut bytes = vec![0; *count as usize * SECTOR_BYTES as usize];
-                self.disk.read_at(sector * SECTOR_BYTES, &mut bytes)?;
-                return Ok(bytes);
-            }
-            Request::Write { sector, bytes } => self.disk.write_at(sector * SECTOR_BYTES, bytes)?,
-            Request::Flush => self.disk.flush()?,
-            Request::Discard { sector, count } => self.disk.discard(sector * SECTOR_BYTES, count * SECTOR_BYTES)?,
+fn attempt(disk: &mut Disk, request: &Request) -> Result<Vec<u8>, ImageError> {
+    match request {
+        Request::Read { sector, count } => {
+            let mut bytes = vec![0; *count as usize * SECTOR_BYTES as usize];
+            disk.read_at(sector * SECTOR_BYTES, &mut bytes)?;
+            return Ok(bytes);
         }
-        Ok(Vec::new())
+        Request::Write { sector, bytes } => disk.write_at(sector * SECTOR_BYTES, bytes)?,
+        Request::Flush => disk.flush()?,
+        Request::Discard { sector, count } => disk.discard(sector * SECTOR_BYTES, count * SECTOR_BYTES)?,
     }
+    Ok(Vec::new())
 }
 
 struct EndOnDrop<'a>(&'a Queue);

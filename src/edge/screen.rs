@@ -11,6 +11,7 @@ use ftemu_lockstep::{Event, Input};
 use tokio::sync::watch;
 
 use super::Edge;
+use crate::drives::Discs;
 use crate::host;
 
 /// Where pictures go from the guest's thread to those who want them.
@@ -47,6 +48,16 @@ impl Edge {
             _ = shown.changed() => shown.borrow().clone(),
             _ = self.finished() => None,
         }
+    }
+
+    /// The discs that the guest may be given.
+    pub fn discs(&self) -> &Discs {
+        self.policy.discs()
+    }
+
+    /// Whether both servers have the guest.
+    pub fn is_protected(&self) -> bool {
+        self.lock().node.status().protected
     }
 
     /// A key, a button or the mouse. `false`: nothing happens, because this side is not live.

@@ -59,7 +59,7 @@ pub fn press(arguments: &PressArguments) -> Result<ExitCode> {
     run(async { Talk::with_live(&arguments.at).await?.press([press]).await })
 }
 
-fn run(command: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+pub(super) fn run(command: impl Future<Output = Result<()>>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the network's runtime")?.block_on(command)?;
     Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 
 pub mod arguments;
 pub mod commands;
+pub mod discs;
 pub mod keys;
 mod talk;
 pub mod vnc;

@@ -1,6 +1,7 @@
 //! Talking to the server that runs the guest, in the console's protocol (`docs/CONSOLE.md`).
 
 use anyhow::{Context, Result, bail, ensure};
+use ftemu_devices::storage::Disc;
 use ftemu_devices::vga::Image;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -35,11 +36,10 @@ impl Talk {
             loop {
                 troubles.clear();
                 for address in &at.servers.0 {
-                    match timeout(GREETING_LIMIT, Talk::with(address)).await {
-                        Ok(Ok(Some(talk))) => return talk,
-                        Ok(Ok(None)) => troubles.push(format!("{address}: it does not run the guest")),
-                        Ok(Err(error)) => troubles.push(format!("{address}: {error:#}")),
-                        Err(_) => troubles.push(format!("{address}: it says nothing")),
+                    match Talk::with(address).await {
+                        Ok(Some(talk)) => return talk,
+                        Ok(None) => troubles.push(format!("{address}: it does not run the guest")),
+                        Err(error) => troubles.push(format!("{address}: {error:#}")),
                     }
                 }
                 sleep(AGAIN).await;
@@ -58,12 +58,21 @@ impl Talk {
 
     /// `None`: that server does not run the guest.
     async fn with(address: &str) -> Result<Option<Talk>> {
+        let (talk, live) = timeout(GREETING_LIMIT, Talk::to(address)).await.context("it says nothing")??;
+        Ok(live.then_some(talk))
+    }
+
+    /// With a server, whether it runs the guest (then: true) or not.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn to(address: &str) -> Result<(Talk, bool)> {
         let mut talk = Talk { stream: TcpStream::connect(address).await? };
         talk.stream.set_nodelay(true)?;
         talk.say(&FromClient::Attach { version: VERSION, client: host::random()? }).await?;
         loop {
             match talk.hear().await? {
-                FromServer::Standing { live, .. } => return Ok(live.then_some(talk)),
+                FromServer::Standing { live, .. } => return Ok((talk, live)),
                 FromServer::Ended { reason, .. } => bail!("{reason}"),
                 _ => {}
             }
@@ -84,7 +93,7 @@ impl Talk {
         let answer = timeout(ANSWER_LIMIT, async {
             loop {
                 match self.hear().await? {
-                    FromServer::Ended { reason, .. } => bail!("{reason}"),
+                    FromServer::Ended { reason, .. } | FromServer::Unusable { reason } => bail!("{reason}"),
                     FromServer::Standing { .. } | FromServer::Output { .. } | FromServer::Taken { .. } => {}
                     answer => return Ok(answer),
                 }
@@ -111,6 +120,22 @@ impl Talk {
             rgb.extend(bytes);
         }
         Ok(Image { width, height, rgb })
+    }
+
+    /// Makes a file of the server's host available as a CD: what is on it, and whether both servers have the guest.
+    ///
+    /// # Errors
+    /// When it cannot be used, or the guest has no drive for it.
+    pub async fn offer(&mut self, cdrom: u8, path: &str) -> Result<(Disc, bool)> {
+        self.say(&FromClient::Offer { cdrom, path: path.to_owned() }).await?;
+        loop {
+            // Reading a whole DVD takes its time.
+            match self.hear().await? {
+                FromServer::Offered { disc, protected } => return Ok((disc, protected)),
+                FromServer::Ended { reason, .. } | FromServer::Unusable { reason } => bail!("{reason}"),
+                _ => {}
+            }
+        }
     }
 
     /// Presses keys and buttons, in this order.

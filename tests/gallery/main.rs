@@ -2,10 +2,11 @@
 //! Then the record of that is replayed, and every digest must agree.
 //!
 //! By default only the guests that take seconds. `scripts/soak guests` has all of them: `FTEMU_GALLERY=all`, or names from
-//! the table in `guests.rs`, joined by commas; `FTEMU_GALLERY_PICTURES=FOLDER` keeps what they showed. Buttons, keys and resets
-//! are in `power.rs`; `FTEMU_REBOOTS` says how often the tiny guests start again.
+//! the table in `guests.rs`, joined by commas; `FTEMU_GALLERY_PICTURES=FOLDER` keeps what they showed. CDs that change are in `media.rs`,
+//! buttons, keys and resets in `power.rs`; `FTEMU_REBOOTS` says how often the tiny guests start again.
 
 mod guests;
+mod media;
 mod power;
 #[path = "../processes/mod.rs"]
 mod processes;

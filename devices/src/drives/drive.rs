@@ -2,7 +2,7 @@
 
 use super::{BLOCK_BYTES, Issued};
 use crate::state::{saved, saved_choice, saved_list};
-use crate::storage::{HOUSEKEEPING, Request, SECTOR_BYTES, Storage, StorageFault};
+use crate::storage::{Disc, HOUSEKEEPING, Request, SECTOR_BYTES, Storage, StorageFault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -44,8 +44,10 @@ pub struct DriveState {
     pub writes: [u8; 32],
     /// In the order of their tickets.
     pub in_flight: Vec<InFlight>,
+    /// BLAKE3 of the disc that was put in last; zeros: the drive has what it began with.
+    pub disc: [u8; 32],
 }
-saved!(DriveState { sectors, read_only, next_ticket, writes, in_flight });
+saved!(DriveState { sectors, read_only, next_ticket, writes, in_flight, disc });
 saved_list!(DriveState);
 
 /// A request that the chip has not taken back yet.
@@ -81,7 +83,8 @@ impl fmt::Debug for Drive {
 
 impl Drive {
     pub fn new(sectors: u64, read_only: bool) -> Drive {
-        let state = DriveState { sectors, read_only, next_ticket: 0, writes: [0; 32], in_flight: Vec::new() };
+        let state =
+            DriveState { sectors, read_only, next_ticket: 0, writes: [0; 32], in_flight: Vec::new(), disc: [0; 32] };
         Drive { state, storage: None, answers: BTreeMap::new(), changed: None, housekeeping: HOUSEKEEPING }
     }
 
@@ -236,6 +239,24 @@ impl Drive {
             {
                 storage.revoke(ticket);
             }
+        }
+    }
+
+    /// Another disc is in the drive; what is under way on the one before fails.
+    pub fn change(&mut self, disc: &Disc) {
+        for request in &mut self.state.in_flight {
+            if request.error.is_none() {
+                request.error = Some(DriveError::Medium);
+                if self.answers.remove(&request.ticket).is_none()
+                    && let Some(storage) = &mut self.storage
+                {
+                    storage.revoke(request.ticket);
+                }
+            }
+        }
+        (self.state.sectors, self.state.disc) = (disc.sectors, disc.hash);
+        if let Some(storage) = &mut self.storage {
+            storage.change(disc);
         }
     }
 

@@ -34,8 +34,12 @@ impl Drives {
     /// what is under way. `None`: the bytes are cut short, mean nothing, or are of other drives than these.
     pub fn load(&mut self, bytes: &mut &[u8]) -> Option<()> {
         let states: Vec<DriveState> = Saved::load(bytes)?;
-        let shape = |state: &DriveState| (state.sectors, state.read_only);
-        let same = states.iter().map(shape).eq(self.drives.iter().map(|drive| shape(&drive.state)));
+        // A drive that may only be read can have got another disc since.
+        let fits = |(state, drive): (&DriveState, &Drive)| {
+            let replaced = state.read_only && state.disc != drive.state.disc;
+            state.read_only == drive.state.read_only && (replaced || state.sectors == drive.state.sectors)
+        };
+        let same = states.len() == self.drives.len() && states.iter().zip(&self.drives).all(fits);
         if !same || !states.iter().all(Drive::accepts) {
             return None;
         }

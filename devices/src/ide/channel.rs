@@ -58,6 +58,11 @@ impl Channel {
         &mut self.devices[usize::from(self.selected & 1)]
     }
 
+    /// Both devices.
+    pub fn devices_mut(&mut self) -> &mut [Device; 2] {
+        &mut self.devices
+    }
+
     /// A load from the command block; only the Data register is wider than a byte. A channel without devices is pulled
     /// low, and so is the status of a device that is not there.
     pub fn read(&mut self, context: &mut Context, register: u8, size: u8) -> u32 {

@@ -30,7 +30,7 @@ pub struct Unit {
     pub locked: bool,
     /// The disc was loaded and nobody was told by a unit attention yet.
     pub changed: bool,
-    /// The media event for GET EVENT STATUS NOTIFICATION: 0 none, 2 new media, 3 media removal.
+    /// The media event for GET EVENT STATUS NOTIFICATION: 0 none, 1 eject request, 2 new media, 3 media removal.
     pub event: u8,
 }
 saved!(Unit { dma, limit, sense, open, locked, changed, event });
@@ -154,6 +154,27 @@ impl Device {
             _ => {}
         }
         Ok(Outcome::Done)
+    }
+
+    /// The button at the tray is pressed. A locked tray stays closed, but whoever asks hears of the wish (MMC-3 §6.1.8).
+    pub fn press_eject(&mut self) {
+        if self.unit.locked {
+            self.unit.event = 1;
+        } else if !self.unit.open {
+            (self.unit.open, self.unit.event) = (true, 3);
+        }
+    }
+
+    /// Somebody has put in a disc of so many sectors of 512 bytes, locked or not, and closed the tray.
+    pub fn insert(&mut self, sectors: u64) {
+        self.hold(sectors);
+        self.unit.open = false;
+        (self.unit.changed, self.unit.event) = (sectors > 0, 2);
+    }
+
+    /// The disc is one of so many sectors, and nobody has to be told.
+    pub fn hold(&mut self, sectors: u64) {
+        self.attached.iter_mut().for_each(|attached| attached.sectors = sectors);
     }
 
     /// Polled only; of the classes of events, media (4).

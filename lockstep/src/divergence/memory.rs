@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_types, reason = "replays look at the disk of a guest that stands still meanwhile")]
 
 use super::ranges::Ranges;
-use ftemu_devices::storage::{HOUSEKEEPING, Request, SECTOR_BYTES, Storage, StorageFault};
+use ftemu_devices::storage::{Disc, HOUSEKEEPING, Request, SECTOR_BYTES, Storage, StorageFault};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -81,7 +81,10 @@ impl Memory {
     pub(super) fn sector(&self, sector: u64) -> Result<Sector, StorageFault> {
         let disk = &mut *self.lock();
         let unknown = |why: &str| StorageFault(format!("what sector {sector} held {why}"));
-        let past = disk.past.as_ref().ok_or_else(|| unknown("was not remembered: too much was written since"))?;
+        let past = disk
+            .past
+            .as_ref()
+            .ok_or_else(|| unknown("was not remembered: too much was written since, or the disc changed"))?;
         if let Some(bytes) = past.read.get(&sector) {
             return Ok(**bytes);
         }
@@ -127,6 +130,13 @@ impl Storage for Memory {
             past.open.remove(&ticket);
         }
         disk.storage.revoke(ticket);
+    }
+
+    /// Nothing is known of the disc that was in the drive before, until the next copy is kept.
+    fn change(&mut self, disc: &Disc) {
+        let disk = &mut *self.lock();
+        disk.past = None;
+        disk.storage.change(disc);
     }
 }
 

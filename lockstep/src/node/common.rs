@@ -3,7 +3,7 @@
 use crate::clock::Pacer;
 use crate::event::{Action, Finish, Notice, Verdict};
 use crate::file;
-use crate::guest::{Emitted, Output, Ran};
+use crate::guest::{Emitted, Input, Output, Ran};
 use crate::handshake::Identity;
 use crate::heard::Heard;
 use crate::image::Image;
@@ -331,6 +331,15 @@ impl Common {
     /// Drops records before `index` that the record file has too.
     pub fn forget(&mut self, index: u64) {
         self.log.forget(index.min(self.recorded.unwrap_or(u64::MAX)));
+    }
+
+    /// A drive's size changes with the disc in it: a standby that comes must have that one.
+    pub fn change_disc(&mut self, input: &Input) {
+        if let Input::Insert { drive, disc } = input
+            && let Some(sectors) = self.identity.drives.get_mut(usize::from(*drive))
+        {
+            *sectors = disc.sectors;
+        }
     }
 
     pub fn hold(&mut self, outputs: Vec<Emitted>, from: ftemu_cpu::Icount, needs: u64) {

@@ -162,7 +162,10 @@ impl Following {
             let entry = record.entry.clone();
             self.next += 1;
             match entry {
-                Entry::Input(input) => return Some(Work::Apply(input)),
+                Entry::Input(input) => {
+                    common.change_disc(&input);
+                    return Some(Work::Apply(input));
+                }
                 Entry::Digest(digest) => {
                     self.expected = Some(digest);
                     return Some(Work::Digest);

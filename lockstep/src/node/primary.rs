@@ -215,6 +215,7 @@ impl Primary {
 
     fn apply(&mut self, common: &mut Common, input: Input) -> Work {
         common.append(Entry::Input(input.clone()));
+        common.change_disc(&input);
         match input {
             // The guest's clock alone is of interest to nobody outside.
             Input::Clock { .. } => self.flush_progress(common),

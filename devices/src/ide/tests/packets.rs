@@ -174,3 +174,34 @@ fn device_reset_frees_a_drive_that_is_stuck() {
     world.outb(0x177, 0x08);
     assert_eq!(world.inb(0x177), 0);
 }
+
+#[test]
+fn a_disc_that_is_changed_by_hand_is_told_about() {
+    let mut world = World::new();
+    let events = [0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8];
+    let cdrom = |world: &mut World, act: &dyn Fn(&mut Device)| {
+        let drive = world.ide.channels[1]
+            .devices_mut()
+            .iter_mut()
+            .find(|device| device.is_packet())
+            .map(|device| device.drive());
+        act(world.ide.cdrom(drive.expect("a CD-ROM drive")).expect("found by its number"));
+    };
+    assert!(world.ide.cdrom(200).is_none());
+    // Locked: the tray stays closed, and the host can read that somebody wants it open.
+    world.data(&[0x1e, 0, 0, 0, 1]);
+    cdrom(&mut world, &Device::press_eject);
+    assert_eq!(world.data(&events), [0, 6, 4, 0x10, 1, 2, 0, 0], "eject request, disc present");
+    assert_eq!(world.data(&events), [0, 6, 4, 0x10, 0, 2, 0, 0], "told once");
+    world.data(&[0x1e, 0, 0, 0, 0]);
+    cdrom(&mut world, &Device::press_eject);
+    assert_eq!(world.data(&events), [0, 6, 4, 0x10, 3, 1, 0, 0], "media removal, tray open");
+    assert_eq!(world.sense(&[0x00]), (2, 0x3a, 2));
+    // A disc of 10 blocks.
+    cdrom(&mut world, &|device| device.insert(40));
+    assert_eq!(world.data(&events), [0, 6, 4, 0x10, 2, 2, 0, 0], "new media");
+    assert_eq!(world.sense(&[0x25]), (6, 0x28, 0), "unit attention");
+    assert_eq!(world.data(&[0x25]), [0, 0, 0, 9, 0, 0, 8, 0]);
+    cdrom(&mut world, &|device| device.insert(0));
+    assert_eq!(world.sense(&[0x00]), (2, 0x3a, 1), "no disc");
+}
