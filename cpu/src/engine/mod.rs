@@ -7,12 +7,14 @@
 //! host), [`options`] (what can be turned off).
 #![allow(unsafe_code)]
 
+mod accesses;
 pub mod blocks;
 pub mod buffer;
 pub mod builder;
 mod cold;
 mod dispatch;
 mod execute;
+mod exits;
 mod follow_up;
 pub mod frame;
 #[cfg(test)]
