@@ -238,11 +238,22 @@ impl Machine {
     fn is_idle(&self) -> bool {
         let nmi = self.board.chips.local_apic.has_nmi() && !self.cpu.state().nmi_blocked;
         let interrupt = self.cpu.interruptible() && self.board.has_interrupt();
-        self.cpu.state().halted && !nmi && !interrupt && !self.off && !self.board.drives.is_due(self.now_ns())
+        let waits = nmi || interrupt || self.has_management_interrupt();
+        self.cpu.state().halted && !waits && !self.off && !self.board.drives.is_due(self.now_ns())
     }
 
-    /// Delivers an NMI or an interrupt if one waits and the CPU takes it now. False: a triple fault.
+    /// Whether an SMI waits that the CPU takes now.
+    fn has_management_interrupt(&self) -> bool {
+        let state = self.cpu.state();
+        self.board.chips.management_interrupt && !state.smm && !state.interrupt_shadow
+    }
+
+    /// Delivers an SMI, an NMI or an interrupt if one waits and the CPU takes it now. False: a triple fault.
     fn deliver(&mut self) -> bool {
+        if self.has_management_interrupt() {
+            self.board.chips.management_interrupt = false;
+            self.cpu.management_interrupt(&mut self.board);
+        }
         let state = self.cpu.state();
         if self.board.chips.local_apic.has_nmi() && !state.nmi_blocked && !state.interrupt_shadow {
             self.board.chips.local_apic.take_nmi();
@@ -263,9 +274,10 @@ impl Machine {
         let clock = &self.board.chips.clock;
         let deadline = self.board.deadline().and_then(|deadline| clock.count_at(deadline)).map(|at| at.0);
         let output = self.board.outputs.first().map(|first| first.0.saturating_add(OUTPUT_PATIENCE));
-        // An NMI that is blocked has no window to wait for: look after every instruction.
-        let nmi = self.board.chips.local_apic.has_nmi().then_some(count + 1);
-        let limit = [deadline, output, nmi].into_iter().flatten().fold(until.0, u64::min);
+        // An NMI or SMI that is blocked has no window to wait for: look after every instruction.
+        let chips = &self.board.chips;
+        let blocked = (chips.local_apic.has_nmi() || chips.management_interrupt).then_some(count + 1);
+        let limit = [deadline, output, blocked].into_iter().flatten().fold(until.0, u64::min);
         (Icount(limit.max(count + 1)), self.board.has_interrupt())
     }
 
