@@ -32,6 +32,21 @@ pub struct Fetched {
     length: usize,
 }
 
+/// Where a block is from, and what it is for.
+struct Origin {
+    /// As in [`Block`].
+    rip: u64,
+    /// As in [`Block`].
+    movable: bool,
+    /// Guest-physical address of the first byte.
+    physical: u64,
+    /// Guest-physical page of the last byte, when another.
+    second_page: Option<u64>,
+    mode: Mode,
+    /// It goes to the scratch area.
+    once: bool,
+}
+
 impl Engine {
     /// Translates the block at an offset whose first byte lies at `physical`; at most `limit` instructions.
     /// With `once`, it goes to the scratch area and is not entered in the table of blocks.
@@ -59,12 +74,14 @@ impl Engine {
         let at = if movable { rip % PAGE } else { rip };
         let steps = self.decode(at, mode, limit, &mut fetched)?;
         if let Some(steps) = steps {
-            return Ok(self.emit(at, movable, physical, mode, &steps, None, once));
+            let origin = Origin { rip: at, movable, physical, second_page: None, mode, once };
+            return Ok(self.emit(&origin, &steps));
         }
         // What also depends on the next page stays where it is.
         let second = self.fetch_second(rip, mode, &mut fetched)?;
         let step = self.step_at(&fetched, rip, mode)?;
-        Ok(self.emit(rip, false, physical, mode, &[step], Some(second), once))
+        let origin = Origin { rip, movable: false, physical, second_page: Some(second), mode, once };
+        Ok(self.emit(&origin, &[step]))
     }
 
     /// Decodes up to the end of the block. `None`: the first instruction ends in the next page.
@@ -122,16 +139,8 @@ impl Engine {
         Ok(Step::new(instruction, mode, &mut self.factory))
     }
 
-    fn emit(
-        &mut self,
-        rip: u64,
-        movable: bool,
-        physical: u64,
-        mode: Mode,
-        steps: &[Step],
-        second_page: Option<u64>,
-        once: bool,
-    ) -> u32 {
+    fn emit(&mut self, origin: &Origin, steps: &[Step]) -> u32 {
+        let &Origin { rip, movable, physical, second_page, mode, once } = origin;
         let block = if once { super::SCRATCH_BLOCK } else { self.blocks.next_number() };
         if once {
             self.sites.truncate(self.scratch_sites);
@@ -161,7 +170,7 @@ impl Engine {
             rip,
             movable,
             index: 0,
-            marks: vec![(0, 0)],
+            marks: first_mark(steps.len()),
             plan,
             resident: None,
             inlines,
@@ -225,6 +234,13 @@ impl Engine {
         self.scratch_sites = self.sites.len();
         self.blocks.insert(finished, &mut self.memory, &mut self.tlb)
     }
+}
+
+/// The block's entry, and room for its instructions and some slow paths.
+fn first_mark(instructions: usize) -> Vec<(u32, u8)> {
+    let mut marks = Vec::with_capacity(2 * instructions + 4);
+    marks.push((0, 0));
+    marks
 }
 
 fn decode_one(decoder: &mut Decoder) -> (Instruction, DecoderError) {
