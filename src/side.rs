@@ -104,7 +104,20 @@ impl Side {
         let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         let [interrupt, terminate, hangup] = signals;
         let signals = [interrupt?, terminate?, hangup?];
-        Ok(Self { arguments, policy, tap, journal, peer, listener, console, viewers, network, signals, lives: 0, thread })
+        Ok(Self {
+            arguments,
+            policy,
+            tap,
+            journal,
+            peer,
+            listener,
+            console,
+            viewers,
+            network,
+            signals,
+            lives: 0,
+            thread,
+        })
     }
 
     /// How the node is to behave.

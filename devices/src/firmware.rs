@@ -274,8 +274,7 @@ mod tests {
         let drives = vec![disc, drive(first, DriveKind::Disk), drive(second, DriveKind::Disk)];
         let nics = vec![NicConfig { model: NicModel::E1000, mac: [0; 6] }];
         let list = boot_list(&Config { drives, nics, ..Config::default() });
-        let expected =
-            "/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/ide@1,1/drive@0/disk@1\n/pci@i0cf8/ide@1,1/drive@1/disk@0\n/pci@i0cf8/ethernet@3\0";
+        let expected = "/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/ide@1,1/drive@0/disk@1\n/pci@i0cf8/ide@1,1/drive@1/disk@0\n/pci@i0cf8/ethernet@3\0";
         assert_eq!(String::from_utf8(list).unwrap(), expected);
     }
 

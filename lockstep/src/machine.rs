@@ -1,8 +1,8 @@
 //! The real guest: `ftemu_devices::Machine` behind [`Guest`].
 
 use crate::guest::{Digest, Guest, GuestError, Image, Page};
-use ftemu_cpu::{Icount, Tally};
 use ftemu_cpu::state::{Segment, State, TableRegister};
+use ftemu_cpu::{Icount, Tally};
 use ftemu_devices::Config;
 use ftemu_devices::chips::Chips;
 use ftemu_devices::drives::Drives;

@@ -238,9 +238,8 @@ impl Edge {
                 self.carry_out(&mut inner);
                 inner.node.deadline()
             };
-            let due = deadline.map_or(LOOK, |ns| {
-                host::instant(ns).saturating_duration_since(std::time::Instant::now())
-            });
+            let due =
+                deadline.map_or(LOOK, |ns| host::instant(ns).saturating_duration_since(std::time::Instant::now()));
             tokio::time::sleep(due.clamp(coarse, LOOK)).await;
         }
     }

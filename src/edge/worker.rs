@@ -66,8 +66,8 @@ impl Edge {
                 work => {
                     drop(inner);
                     let done = hands.execute(work);
-                    let room = hands.guest().map_or(usize::MAX, Guest::frame_room);
                     attribution::counted(|| hands.guest().and_then(Guest::tally));
+                    let room = hands.guest().map_or(usize::MAX, Guest::frame_room);
                     let mut inner = self.lock();
                     inner.node.done(host::now_ns(), done);
                     self.flow.worked(room, inner.node.frames_wait());

@@ -13,8 +13,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let items =
-            Items::new(&crate::acpi::Described { low_bytes: 3 << 30, video: true }, 512 * MIB, vec![("bootorder".to_owned(), b"/disk\0".to_vec())]);
+        let items = Items::new(
+            &crate::acpi::Described { low_bytes: 3 << 30, video: true },
+            512 * MIB,
+            vec![("bootorder".to_owned(), b"/disk\0".to_vec())],
+        );
         Bench { chip: FirmwareConfig::default(), items, memory: Memory::new(2 * MIB).unwrap() }
     }
 

@@ -349,9 +349,8 @@ impl Common {
             }
         }
         let at = self.guest.at.count;
-        let made = |count: ftemu_cpu::Icount| {
-            self.now.saturating_sub(self.pacer.duration_ns(at.0.saturating_sub(count.0)))
-        };
+        let made =
+            |count: ftemu_cpu::Icount| self.now.saturating_sub(self.pacer.duration_ns(at.0.saturating_sub(count.0)));
         self.outputs.hold(outputs, from, at, needs, made);
     }
 }

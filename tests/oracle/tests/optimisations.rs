@@ -16,8 +16,9 @@ fn machines() -> Vec<(String, Engine)> {
         (name.to_owned(), engine)
     };
     let all = [with("all", Optimisations::all()), with("none", Optimisations::none())];
-    let each =
-        Optimisation::ALL.iter().map(|&one| with(&format!("without {}", one.name()), Optimisations::all().without(one)));
+    let each = Optimisation::ALL
+        .iter()
+        .map(|&one| with(&format!("without {}", one.name()), Optimisations::all().without(one)));
     all.into_iter().chain(each).collect()
 }
 

@@ -51,7 +51,7 @@ fn outwritten(rate: u64) -> Option<(u32, usize)> {
             None if passes.is_hopeless() => return None,
             other => panic!("{other:?}"),
         };
-        owed += carried.1 as u64 * rate * 1024 >> passes.slowdown();
+        owed += (carried.1 as u64 * rate * 1024) >> passes.slowdown();
         for _ in 0..(owed / 1024).min(BLOCKS) {
             next = (next + 1) % BLOCKS;
             changed.insert((0, next));
