@@ -4,6 +4,7 @@
 //! the count reached, and no interrupt has been delivered at that count. So it does not matter how a run was sliced.
 
 mod access;
+mod interrupts;
 
 use crate::board::{Board, Regions};
 use crate::checkpoint::{Boot, Start};
@@ -240,32 +241,6 @@ impl Machine {
         let interrupt = self.cpu.interruptible() && self.board.has_interrupt();
         let waits = nmi || interrupt || self.has_management_interrupt();
         self.cpu.state().halted && !waits && !self.off && !self.board.drives.is_due(self.now_ns())
-    }
-
-    /// Whether an SMI waits that the CPU takes now.
-    fn has_management_interrupt(&self) -> bool {
-        let state = self.cpu.state();
-        self.board.chips.management_interrupt && !state.smm && !state.interrupt_shadow
-    }
-
-    /// Delivers an SMI, an NMI or an interrupt if one waits and the CPU takes it now. False: a triple fault.
-    fn deliver(&mut self) -> bool {
-        if self.has_management_interrupt() {
-            self.board.chips.management_interrupt = false;
-            self.cpu.management_interrupt(&mut self.board);
-        }
-        let state = self.cpu.state();
-        if self.board.chips.local_apic.has_nmi() && !state.nmi_blocked && !state.interrupt_shadow {
-            self.board.chips.local_apic.take_nmi();
-            let delivered = self.cpu.interrupt(&mut self.board, NMI);
-            self.cpu.state_mut().nmi_blocked = true;
-            delivered
-        } else if self.cpu.interruptible() && self.board.has_interrupt() {
-            let vector = self.board.acknowledge(self.now_ns());
-            self.cpu.interrupt(&mut self.board, vector)
-        } else {
-            true
-        }
     }
 
     /// How far the CPU may run before the board must look again, and whether an interrupt waits for its window.

@@ -90,7 +90,7 @@ impl Drive {
 
     pub fn issue(&mut self, now_ns: u64, request: Request) -> Issued {
         let error = self.check(&request).err();
-        let due_ns = now_ns.saturating_add(duration_ns(&request));
+        let due_ns = now_ns.saturating_add(duration_ns(&request)).max(self.overwritten_due_ns(&request));
         let ticket = self.state.next_ticket;
         self.state.next_ticket = (ticket + 1) % HOUSEKEEPING;
         if error.is_none() {
@@ -103,6 +103,19 @@ impl Drive {
         let request = if error.is_some() { Request::Flush } else { request };
         self.state.in_flight.push(InFlight { ticket, due_ns, request, error, released: false, abandoned: false });
         Issued { ticket, due_ns }
+    }
+
+    /// When the last of the changes in flight is due that a request overwrites in part: it is not done before them. A copy
+    /// of the machine makes what is in flight once more, which must not undo what was done.
+    fn overwritten_due_ns(&self, request: &Request) -> u64 {
+        let Some((sector, count)) = request.sectors().filter(|_| request.changes()) else { return 0 };
+        let overlaps = |earlier: &&InFlight| {
+            let range = earlier.request.sectors().filter(|_| earlier.request.changes() && earlier.error.is_none());
+            range.is_some_and(|(first, length)| {
+                first < sector.saturating_add(count) && sector < first.saturating_add(length)
+            })
+        };
+        self.state.in_flight.iter().filter(overlaps).map(|earlier| earlier.due_ns).max().unwrap_or(0)
     }
 
     /// Whether a state from elsewhere can be one of this drive: hosts are asked for nothing that was never checked.

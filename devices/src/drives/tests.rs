@@ -121,6 +121,22 @@ fn a_copy_reads_what_was_there_when_the_request_was_made() {
 }
 
 #[test]
+fn a_write_over_another_in_flight_is_not_done_before_it() {
+    let (mut drives, storage) = drives();
+    let long = drives.issue(0, 0, Request::Write { sector: 0, bytes: vec![1; 8 * 512] });
+    let short = drives.issue(0, 1, Request::Write { sector: 7, bytes: vec![2; 512] });
+    let beside = drives.issue(0, 1, Request::Write { sector: 8, bytes: vec![3; 512] });
+    assert!(beside.due_ns < long.due_ns && short.due_ns >= long.due_ns);
+    let (mut twin, twin_storage) = copy(&mut drives, &storage);
+    for drives in [&mut drives, &mut twin] {
+        drives.release(1 << 40).unwrap();
+        assert_eq!(drives.complete(0, short.ticket), Some(Ok(vec![])));
+    }
+    assert_eq!(storage.bytes()[7 * 512], 2);
+    assert_eq!(twin_storage.bytes(), storage.bytes());
+}
+
+#[test]
 fn abandoned_requests_take_effect_and_leave_nothing_behind() {
     let (mut drives, storage) = drives();
     drives.issue(0, 0, Request::Write { sector: 1, bytes: vec![5; 512] });
