@@ -97,7 +97,8 @@ impl Engine {
                     return self.raise(Exception::debug());
                 }
             }
-            self.state_mut().interrupt_shadow = false;
+            let state = self.state_mut();
+            (state.interrupt_shadow, state.debug_shadow) = (false, false);
             let before = self.count;
             let next = self.run_isolated();
             // An interrupt or a system call that cleared TF enters its handler untrapped; POPF does not.

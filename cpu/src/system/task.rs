@@ -177,7 +177,7 @@ fn install(x: &mut Execution, image: &Image, cause: Cause) {
     state.ldtr = segments::null(image.ldt);
     state.cpl = if state.is_virtual_8086() { 3 } else { segments::rpl(image.segments[segment::CS]) };
     state.halted = false;
-    state.interrupt_shadow = false;
+    (state.interrupt_shadow, state.debug_shadow) = (false, false);
 }
 
 /// Loads LDTR and the segments.
