@@ -61,9 +61,9 @@ fn a_pair_that_is_shut_down_has_equal_disks() {
         [("raw", [Raw, Raw]), ("qcow2", [Qcow2, Qcow2]), ("raw-qcow2", [Raw, Qcow2]), ("qcow2-raw", [Qcow2, Raw])];
     for (_, formats) in cases.into_iter().filter(|(name, _)| asked(name)) {
         let Pair { _folder, disks, sides, mut login } = pair(formats, "");
-        login.run("tar cf /root/etc.tar /etc && head -c 20M /dev/urandom > /root/noise && sync && rm /root/etc.tar");
-        let sum = login.run("sha256sum /root/noise");
-        assert!(sum.contains("/root/noise"), "{sum}");
+        login.run("tar cf /srv/etc.tar /etc && head -c 20M /dev/urandom > /srv/noise && sync && rm /srv/etc.tar");
+        let sum = login.run("sha256sum /srv/noise");
+        assert!(sum.contains("/srv/noise"), "{sum}");
         login.power_off();
         for side in sides {
             let outcome = side.finish();
@@ -81,8 +81,8 @@ fn fsync_heavy_work_survives_the_primary_and_so_does_the_file_system() {
         let Pair { _folder, disks, sides: [mut first, mut second], mut login } = pair([Qcow2, Qcow2], options);
         login.begin(
             "fio --name=v --directory=/root --rw=randwrite --bs=4k --size=24M --fsync=8 --verify=crc32c --do_verify=1 \
-             --verify_fatal=1 --status-interval=2 --output-format=terse > /root/fio.out 2>&1 & \
-             until [ -s /root/fio.out ]; do sleep 1; done; echo 'fio at ''work'; wait $!",
+             --verify_fatal=1 --status-interval=2 --output-format=terse > /srv/fio.out 2>&1 & \
+             until [ -s /srv/fio.out ]; do sleep 1; done; echo 'fio at ''work'; wait $!",
         );
         login.wait_for("fio at work");
         first.kill();

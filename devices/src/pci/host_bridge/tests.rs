@@ -1,3 +1,5 @@
+//! The bridge's registers by their names in the 82441FX datasheet, and what its shadow RAM does.
+
 use super::*;
 use crate::drives::Drives;
 use crate::output::Outputs;
