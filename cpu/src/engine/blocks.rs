@@ -69,8 +69,8 @@ impl Mode {
         }
     }
 
-    /// What the jump cache holds for an address, so that no other mode finds it: the negated sum. The slots of two
-    /// addresses that differ by less than a slot's distance are different ones.
+    /// What the jump cache holds for an address, so that no other mode finds it: the negated sum. Addresses less than 512
+    /// apart never share a slot ([`super::frame::jump_slot`] moves by as much, or one more).
     pub fn jump_tag(self, rip: u64) -> u64 {
         rip.wrapping_add(u64::from(self.0)).wrapping_neg()
     }

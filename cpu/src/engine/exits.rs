@@ -3,7 +3,7 @@
 use super::blocks::Mode;
 use super::builder::{Builder, host};
 use super::cold::Cold;
-use super::frame::displacement;
+use super::frame::{displacement, jump_slot};
 use super::sites::Site;
 
 impl Builder<'_> {
@@ -30,7 +30,9 @@ impl Builder<'_> {
 
     /// Jumps to the block for R10 if the jump cache has it.
     fn look_up_jump(&mut self) {
-        self.bytes(&[0x45, 0x0f, 0xb7, 0xea]); // movzx r13d, r10w
+        self.bytes(&[0xc4, 0x43, 0xfb, 0xf0, 0xea, 13]); // rorx r13, r10, 13
+        self.lea(host::R13, Some(host::R13), Some((host::R10, 1)), 0, true);
+        self.bytes(&[0x45, 0x0f, 0xb7, 0xed]); // movzx r13d, r13w
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tag]
         self.bytes(&self.tables.jump_tag.to_le_bytes());
         self.bytes(&[0x4a, 0x8d, 0x8c, 0x11]); // lea rcx, [rcx+r10+mode]
@@ -94,7 +96,7 @@ impl Builder<'_> {
 
     /// Continues in another page: with the block linked here, as long as that is the one the jump cache has.
     pub fn jump_far(&mut self, target: u64) {
-        self.load(host::RCX, self.tables.jump_entry + 8 * (target & 0xffff) as i32);
+        self.load(host::RCX, self.tables.jump_entry + 8 * jump_slot(target) as i32);
         self.bytes(&[0x48, 0x8d, 0x89]); // lea rcx, [rcx-entry]
         let check = self.out.len();
         self.bytes(&1_i32.to_le_bytes());

@@ -10,7 +10,7 @@ use crate::state::State;
 use std::mem::{offset_of, size_of};
 use std::{io, ptr};
 
-/// Entries of each direct-mapped table; the index is the low 16 bits of the page number or of RIP.
+/// Entries of each direct-mapped table; the index is the low 16 bits of the page number, or [`jump_slot`].
 pub const SLOTS: usize = 1 << 16;
 /// Keeps equal indexes of neighbouring tables out of one cache set.
 const PADDING: usize = 24;
@@ -22,6 +22,11 @@ const LARGE_PAGE: usize = 2 << 20;
 
 /// One direct-mapped table.
 pub type Table = [u64; SLOTS + PADDING];
+
+/// Where the jump caches have an address: large programs have much code at the same distances from multiples of 64 KiB.
+pub fn jump_slot(rip: u64) -> usize {
+    rip.wrapping_add(rip.rotate_right(13)) as usize & (SLOTS - 1)
+}
 
 /// The data TLB of one privilege. Tags are negated linear page addresses, so that `tag + address` is the offset on a hit.
 #[repr(C)]

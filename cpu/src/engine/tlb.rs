@@ -9,7 +9,7 @@
 mod tables;
 
 use super::blocks::Mode;
-use super::frame::{Frame, SLOTS, StackPage, Table};
+use super::frame::{Frame, SLOTS, StackPage, Table, jump_slot};
 use super::hasher::Map;
 use super::watch::Watch;
 use crate::memory::{CODE, DIRTY, Memory, PAGE, TABLE, WRITE_CACHED};
@@ -332,14 +332,14 @@ impl Tlb {
     /// The block that jumps to an address find without the dispatcher.
     pub fn jump_block(&mut self, mode: Mode, rip: u64) -> Option<u32> {
         let user = usize::from(mode.user());
-        let slot = rip as usize & (SLOTS - 1);
+        let slot = jump_slot(rip);
         (self.jump_tags(user)[slot] == mode.jump_tag(rip)).then(|| self.jump_blocks[user][slot])
     }
 
     /// Lets jumps of the same mode find a block without the dispatcher. `last` is the address of its last byte.
     pub fn fill_jump(&mut self, mode: Mode, rip: u64, last: u64, entry: u64, block: u32) {
         let user = usize::from(mode.user());
-        let slot = rip as usize & (SLOTS - 1);
+        let slot = jump_slot(rip);
         for linear in [rip, last] {
             let half = self.format.half(linear);
             let Some(page) = self.executable[user][half].get_mut(&(linear & !(PAGE - 1))) else { return };
@@ -359,7 +359,7 @@ impl Tlb {
     /// A block is gone.
     pub fn forget_jump(&mut self, mode: Mode, rip: u64) {
         let user = usize::from(mode.user());
-        let slot = rip as usize & (SLOTS - 1);
+        let slot = jump_slot(rip);
         if self.jump_tags(user)[slot] == mode.jump_tag(rip) {
             self.clear_jump(user, slot);
         }
