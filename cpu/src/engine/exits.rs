@@ -5,6 +5,10 @@ use super::builder::{Builder, host};
 use super::cold::Cold;
 use super::frame::{displacement, jump_slot};
 use super::sites::Site;
+use crate::memory::PAGE;
+
+/// Bytes of an instruction at most.
+const LONGEST_INSTRUCTION: u64 = 15;
 
 impl Builder<'_> {
     /// Continues at the offset in R10, through the jump cache.
@@ -43,9 +47,15 @@ impl Builder<'_> {
         self.aim_here(jump);
     }
 
+    /// Whether jumps to a target may be linked for good: it lies within the page, and so do all its bytes. A block with
+    /// bytes in the next page is found by the jump cache, which knows when that is mapped elsewhere.
+    fn is_near(&self, target: u64) -> bool {
+        self.chain && (target ^ self.rip) >> 12 == 0 && target % PAGE + LONGEST_INSTRUCTION <= PAGE
+    }
+
     /// What a jump with displacement at `jump` to a constant target becomes.
     pub fn leave(&mut self, jump: usize, target: u64) {
-        let near = self.chain && (target ^ self.rip) >> 12 == 0;
+        let near = self.is_near(target);
         self.cold.push_back(if near { Cold::Link { jump, target } } else { Cold::Far { jump, target } });
     }
 
@@ -61,7 +71,7 @@ impl Builder<'_> {
 
     /// Continues at a constant offset in the code segment.
     pub fn continue_at(&mut self, target: u64) {
-        if self.chain && (target ^ self.rip) >> 12 == 0 {
+        if self.is_near(target) {
             let jump = self.jump();
             self.leave(jump, target);
         } else if self.chain && self.cached && self.low && !self.movable {

@@ -4,7 +4,7 @@ use super::blocks::Mode;
 use crate::exception::Exception;
 use crate::system;
 use iced_x86::{
-    CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
+    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
 };
 
 /// See the module.
@@ -122,8 +122,9 @@ fn always_raises(instruction: &Instruction, mode: Mode) -> Option<Exception> {
 }
 
 /// Whether the instruction is executed in Rust. So are calls where the code segment has a limit: they must look at their
-/// target before they push.
+/// target before they push. PUSH of a memory operand is not in 64-bit mode.
 fn is_left_to_rust(instruction: &Instruction, mode: Mode) -> bool {
     let calls = matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
-    system::handles(instruction) || calls && !mode.flat()
+    let pushes = mode.long() && matches!(instruction.code(), Code::Push_rm64 | Code::Push_rm16);
+    system::handles(instruction) && !pushes || calls && !mode.flat()
 }
