@@ -51,7 +51,7 @@ pub fn load(arguments: &RunArguments, drives: &Drives, journal: &Journal) -> Res
         ..Config::default()
     };
     let mut machine = Machine::new(&config).context("cannot make the guest's machine")?;
-    machine.cpu_mut().set_optimisations(arguments.without.optimisations());
+    arguments.without.apply(machine.cpu_mut())?;
     for (drive, storage) in (0u8..).zip(drives.handles()) {
         machine.attach(drive, storage).context("cannot attach a drive")?;
     }

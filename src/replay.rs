@@ -183,7 +183,7 @@ struct Player<'a> {
 impl<'a> Player<'a> {
     fn new(arguments: &'a ReplayArguments, head: &Head, disks: &RecordedDisks, progress: ProgressBar) -> Result<Self> {
         let mut machine: Machine = head.image.restore().context("the record's first state cannot be loaded")?;
-        machine.cpu_mut().set_optimisations(arguments.without.optimisations());
+        arguments.without.apply(machine.cpu_mut())?;
         for drive in 0..machine.drives().count() {
             let storage = disks.storage(drive, machine.drives().sectors(drive));
             machine.attach(drive, Box::new(storage)).context("cannot attach a drive")?;
@@ -263,7 +263,7 @@ impl<'a> Player<'a> {
         let image = Image::of(self.replay.guest());
         let storages = self.replay.guest_mut().drives_mut().detach();
         let mut machine: Machine = image.restore().context("the checkpoint cannot be loaded")?;
-        machine.cpu_mut().set_optimisations(self.arguments.without.optimisations());
+        self.arguments.without.apply(machine.cpu_mut())?;
         for (drive, storage) in (0u8..).zip(storages) {
             machine.attach(drive, storage).context("cannot attach a drive")?;
         }

@@ -1,4 +1,5 @@
-//! What makes the CPU fast does not show: a guest that torments it runs bit for bit the same without any of it.
+//! What makes the CPU fast does not show: a guest that torments it runs bit for bit the same without any of it, and with
+//! hardly any room for translated code.
 
 use ftemu_cpu::{Icount, Optimisation, Optimisations};
 use ftemu_devices::{Config, Machine, Output, Ran};
@@ -8,13 +9,15 @@ const MEMORY_BYTES: u64 = 64 << 20;
 const ROUNDS: u64 = 2;
 /// Instructions between two digests.
 const INTERVAL: u64 = 1_000_000;
+const CODE_CACHE: usize = 64 << 20;
 
 /// Digests on the way, and what the guest has said.
-fn run(optimisations: Optimisations) -> (Vec<(Icount, [u8; 32])>, String) {
+fn run(optimisations: Optimisations, code_cache: usize) -> (Vec<(Icount, [u8; 32])>, String) {
     let guest = tiny::torture(ROUNDS, 11);
     let config = Config { memory_bytes: MEMORY_BYTES, ..Config::default() };
     let mut machine = Machine::new(&config).expect("a machine");
     machine.cpu_mut().set_optimisations(optimisations);
+    machine.cpu_mut().set_code_cache(code_cache).expect("memory");
     machine.load_linux(&guest.kernel, None, &guest.command_line).expect("the guest loads as Linux does");
     let (mut digests, mut console) = (Vec::new(), Vec::new());
     loop {
@@ -39,11 +42,12 @@ fn run(optimisations: Optimisations) -> (Vec<(Icount, [u8; 32])>, String) {
 
 #[test]
 fn a_guest_runs_the_same_without_any_optimisation() {
-    let expected = run(Optimisations::all());
+    let expected = run(Optimisations::all(), CODE_CACHE);
     assert_eq!(expected.1.matches("ftemu-line ").count() as u64, ROUNDS, "{}", expected.1);
     println!("{} digests up to {:?}", expected.0.len(), expected.0.last());
     for &one in Optimisation::ALL {
-        assert!(run(Optimisations::all().without(one)) == expected, "it differs without {}", one.name());
+        assert!(run(Optimisations::all().without(one), CODE_CACHE) == expected, "it differs without {}", one.name());
     }
-    assert!(run(Optimisations::none()) == expected, "it differs with none");
+    assert!(run(Optimisations::none(), CODE_CACHE) == expected, "it differs with none");
+    assert!(run(Optimisations::all(), 1) == expected, "it differs with a tiny code cache");
 }

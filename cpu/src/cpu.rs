@@ -119,6 +119,15 @@ impl Cpu {
         true
     }
 
+    /// Keeps so many bytes of translated code from now on, rounded and within bounds, and as much at most of what is known
+    /// about it; nothing a guest could notice.
+    ///
+    /// # Errors
+    /// The host refuses memory.
+    pub fn set_code_cache(&mut self, bytes: usize) -> io::Result<()> {
+        self.engine.set_code_cache(bytes)
+    }
+
     /// Drops all translated code and cached walks; nothing a guest could notice.
     pub fn forget_derived(&mut self) {
         self.engine.forget_derived();

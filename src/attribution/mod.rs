@@ -119,6 +119,7 @@ fn counts(tally: Tally) -> String {
         blocks,
         kept_blocks,
         kept_bytes,
+        known_bytes,
         room_bytes,
         evictions,
         chains,
@@ -129,11 +130,12 @@ fn counts(tally: Tally) -> String {
         isolated,
     } = tally;
     format!(
-        "  blocks: {blocks} translated, {kept_blocks} kept; code cache {:.1} of {:.0} MiB, emptied {evictions} times\n\
+        "  blocks: {blocks} translated, {kept_blocks} kept; code cache {:.1} of {:.0} MiB and {:.1} MiB about it, a part forgotten {evictions} times\n\
          \x20 chains: {chains} jumps led from block to block; dispatcher: {lookups} lookups, {:.1} % by the jump cache\n\
          \x20 memory: {walks} walks of the guest's tables; {raised} exceptions and interrupts; {isolated} instructions run alone\n",
         mib(kept_bytes),
         mib(room_bytes),
+        mib(known_bytes),
         share(jump_hits, lookups),
     )
 }

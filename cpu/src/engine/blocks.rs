@@ -1,9 +1,6 @@
-//! The table of translated blocks: lookup, links between them, and dropping those whose bytes changed.
+//! One translated block, and what its translation depends on; [`super::regions`] keeps them.
 
-use super::buffer::CodeBuffer;
-use super::hasher::Map;
-use super::tlb::Tlb;
-use crate::memory::{CODE, Memory, PAGE, pieces};
+use crate::memory::PAGE;
 
 /// What else a block's translation depends on besides its bytes and address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,209 +73,91 @@ impl Mode {
     }
 }
 
-/// A jump that has been pointed at a block: the site of its displacement, and the stub it had pointed to.
-#[derive(Clone, Copy, Debug)]
-pub struct Link {
-    /// Host address of the displacement.
-    pub site: u64,
-    /// Host address of the stub that comes back to the dispatcher.
-    pub stub: u64,
-}
+/// No block, no page, no link.
+pub const NONE: u32 = u32::MAX;
 
-/// One translated block.
+/// One translated block. Small, because there are many: what a block has several of is kept by its region.
+#[derive(Clone, Copy)]
 pub struct Block {
     /// Offset in the code segment of the first instruction: in 64-bit mode its linear address. Of a movable block, the
     /// offset in its page.
     pub rip: u64,
-    /// It may run at any address that maps its page; the frame has where it does.
-    pub movable: bool,
     /// Guest-physical address of the first byte.
     pub physical: u64,
-    /// Guest-physical page of the last byte, when another.
-    pub second_page: Option<u64>,
-    /// Bytes of all instructions.
-    pub length: u32,
-    /// Mode it was made for.
-    pub mode: Mode,
-    /// It uses x87 or SSE registers.
-    pub fpu: bool,
+    /// Guest-physical page of the last byte, when another; all bits set otherwise.
+    pub second: u64,
     /// Host address of the entry from another page, which takes the address from R10.
     pub host: u64,
-    /// Host address of the entry otherwise.
-    pub near: u64,
-    /// Offset of each instruction from `rip`.
-    pub offsets: Vec<u16>,
-    /// Which instruction the host code from an offset on belongs to, ascending.
-    pub marks: Vec<(u32, u8)>,
-    /// Jumps that lead here.
-    pub links: Vec<Link>,
+    /// Page of [`crate::memory::Memory`] that the first byte is in.
+    pub page: u32,
+    /// Page that the last byte is in, when another; [`NONE`] otherwise.
+    pub second_place: u32,
+    /// The next block that begins in the same piece of the page.
+    pub next: u32,
+    /// The first of the jumps that lead here.
+    pub links: u32,
+    /// Where the region has the first instruction's offset.
+    pub offsets: u32,
+    /// Where the region has the first mark.
+    pub marks: u32,
+    /// How many marks there are.
+    pub mark_count: u16,
+    /// Bytes of all instructions.
+    pub length: u16,
+    /// Mode it was made for.
+    pub mode: Mode,
+    /// Instructions.
+    pub instructions: u8,
+    /// Bytes from `host` to the entry from within the page.
+    pub near_distance: u8,
+    /// It may run at any address that maps its page; the frame has where it does.
+    pub movable: bool,
+    /// It uses x87 or SSE registers.
+    pub fpu: bool,
     /// Still in the table.
     pub valid: bool,
 }
 
 impl Block {
-    fn key(&self) -> (u64, u64) {
-        key(if self.movable { ANYWHERE } else { self.rip }, self.physical, self.mode)
-    }
+    /// What a new block begins with.
+    pub const NEW: Block = Block {
+        rip: 0,
+        physical: 0,
+        second: u64::MAX,
+        host: 0,
+        page: NONE,
+        second_place: NONE,
+        next: NONE,
+        links: NONE,
+        offsets: 0,
+        marks: 0,
+        mark_count: 0,
+        length: 0,
+        mode: Mode(0),
+        instructions: 0,
+        near_distance: 0,
+        movable: false,
+        fpu: false,
+        valid: true,
+    };
 
     /// Instructions.
     pub fn count(&self) -> u64 {
-        self.offsets.len() as u64
+        self.instructions.into()
     }
 
-    /// Offset in the code segment of an instruction; for a movable block, in the page of its first.
-    pub fn rip_of(&self, index: usize) -> u64 {
-        self.rip.wrapping_add(u64::from(self.offsets[index]))
+    /// Host address of the entry from within the page.
+    pub fn near(&self) -> u64 {
+        self.host + u64::from(self.near_distance)
     }
 
-    /// Host address of an instruction.
-    pub fn host_of(&self, index: usize) -> u64 {
-        // The first mark is the block's entry.
-        self.host + u64::from(self.marks[index + 1].0)
+    /// Guest-physical page of the last byte, when another than the first's.
+    pub fn second_page(&self) -> Option<u64> {
+        (self.second != u64::MAX).then_some(self.second)
     }
 
-    /// The instruction that a host address inside the block belongs to.
-    pub fn index_at(&self, host: u64) -> usize {
-        let offset = (host - self.host) as u32;
-        let position = self.marks.partition_point(|mark| mark.0 <= offset);
-        self.marks[position.saturating_sub(1)].1 as usize
-    }
-}
-
-/// The bytes of a page that a block was made from, by their offsets.
-#[derive(Clone, Copy)]
-struct Extent {
-    block: u32,
-    first: u16,
-    end: u16,
-}
-
-/// All blocks.
-#[derive(Default)]
-pub struct Blocks {
-    all: Vec<Block>,
-    keys: Map<(u64, u64), u32>,
-    /// What of a page is covered.
-    pages: Map<usize, Vec<Extent>>,
-    /// Stores beside code count as stores to code.
-    pub whole_pages: bool,
-}
-
-/// Stands for the address of what may run at any: no address is like it.
-const ANYWHERE: u64 = 1 << 63;
-
-fn key(rip: u64, physical: u64, mode: Mode) -> (u64, u64) {
-    (rip, physical << 16 | u64::from(mode.0))
-}
-
-impl Blocks {
-    /// The block for an address, if translated.
-    pub fn find(&self, rip: u64, physical: u64, mode: Mode) -> Option<u32> {
-        self.keys.get(&key(rip, physical, mode)).copied()
-    }
-
-    /// The block for any address that maps a physical one, if translated.
-    pub fn find_movable(&self, physical: u64, mode: Mode) -> Option<u32> {
-        self.find(ANYWHERE, physical, mode)
-    }
-
-    /// A block by number.
-    pub fn get(&self, number: u32) -> &Block {
-        &self.all[number as usize]
-    }
-
-    /// A block by number.
-    pub fn get_mut(&mut self, number: u32) -> &mut Block {
-        &mut self.all[number as usize]
-    }
-
-    /// The number the next block will have.
-    pub fn next_number(&self) -> u32 {
-        self.all.len() as u32
-    }
-
-    /// Adds a block and marks its pages.
-    pub fn insert(&mut self, block: Block, memory: &mut Memory, tlb: &mut Tlb) -> u32 {
-        let number = self.next_number();
-        self.keys.insert(block.key(), number);
-        let head = u64::from(block.length).min(PAGE - block.physical % PAGE);
-        self.cover(number, block.physical, head, memory, tlb);
-        if let Some(second) = block.second_page {
-            self.cover(number, second, u64::from(block.length) - head, memory, tlb);
-        }
-        self.all.push(block);
-        number
-    }
-
-    fn cover(&mut self, number: u32, start: u64, length: u64, memory: &mut Memory, tlb: &mut Tlb) {
-        let Some(page) = memory.page_of(start) else { return };
-        let first = (start % PAGE) as u16;
-        self.pages.entry(page).or_default().push(Extent { block: number, first, end: first + length as u16 });
-        tlb.track(memory, page, CODE);
-        let covered = if self.whole_pages { u64::MAX } else { pieces(start, length) };
-        memory.set_code(page, memory.code(page) | covered);
-    }
-
-    /// Drops the blocks that cover any of `length` bytes at guest-physical `address`.
-    pub fn bytes_changed(
-        &mut self,
-        memory: &mut Memory,
-        tlb: &mut Tlb,
-        buffer: &mut CodeBuffer,
-        address: u64,
-        length: u32,
-    ) {
-        let Some(page) = memory.page_of(address) else { return };
-        let Some(extents) = self.pages.get_mut(&page) else { return };
-        if memory.code(page) & pieces(address, u64::from(length)) == 0 {
-            return;
-        }
-        let from = (address % PAGE) as u16;
-        let to = from + length.min(PAGE as u32 - u32::from(from)) as u16;
-        let hit = |extent: &Extent| extent.first < to && extent.end > from;
-        if !extents.iter().any(hit) {
-            return;
-        }
-        let dropped: Vec<u32> = extents.iter().filter(|extent| hit(extent)).map(|extent| extent.block).collect();
-        let all = &self.all;
-        extents.retain(|extent| !hit(extent) && all[extent.block as usize].valid);
-        let rest = extents.iter().map(|extent| pieces(extent.first.into(), (extent.end - extent.first).into()));
-        let rest = rest.fold(0, |all, one| all | one);
-        memory.set_code(page, if self.whole_pages && rest != 0 { u64::MAX } else { rest });
-        if extents.is_empty() {
-            self.pages.remove(&page);
-        }
-        for number in dropped {
-            if self.all[number as usize].valid {
-                self.drop_block(number, tlb, buffer);
-            }
-        }
-    }
-
-    fn drop_block(&mut self, number: u32, tlb: &mut Tlb, buffer: &mut CodeBuffer) {
-        let block = &mut self.all[number as usize];
-        block.valid = false;
-        self.keys.remove(&block.key());
-        if block.movable {
-            tlb.forget_jumps_to(block.mode, block.physical);
-        } else if !block.mode.isolated() {
-            tlb.forget_jump(block.mode, block.rip);
-        }
-        for link in block.links.drain(..) {
-            buffer.patch(link.site, link.stub);
-        }
-    }
-
-    /// Forgets all blocks.
-    pub fn clear(&mut self, memory: &mut Memory) {
-        for &page in self.pages.keys() {
-            memory.set_code(page, 0);
-        }
-        *self = Blocks { whole_pages: self.whole_pages, ..Blocks::default() };
-    }
-
-    /// The block whose host code contains an address (blocks are placed in ascending order).
-    pub fn at_host(&self, host: u64) -> u32 {
-        self.all.partition_point(|block| block.host <= host) as u32 - 1
+    /// Bytes of the instructions in the page of the first.
+    pub fn head(&self) -> u64 {
+        u64::from(self.length).min(PAGE - self.physical % PAGE)
     }
 }

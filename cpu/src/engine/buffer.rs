@@ -5,8 +5,16 @@ use std::{io, ptr};
 
 /// Instructions a single stretch of translated code may run before it comes back; a multiple of a page.
 pub const LONGEST_STRETCH: u64 = 1 << 24;
-/// Bytes at the end of the code buffer for blocks that run once.
+/// Bytes at the end of the head for a block that runs once.
 const SCRATCH: usize = 64 << 10;
+/// Bytes of the head.
+const HEAD: usize = 2 * SCRATCH;
+/// Regions, if each would have [`SMALLEST_REGION`] at least.
+const REGIONS: usize = 16;
+const SMALLEST_REGION: usize = 64 << 10;
+const SMALLEST: usize = 2 * SMALLEST_REGION;
+/// Jumps reach no farther than 2 GiB.
+const LARGEST: usize = 1 << 30;
 const GUARD: usize = 4096;
 /// Size of the host's large pages, which spare its instruction TLB.
 const LARGE_PAGE: usize = 2 << 20;
@@ -18,56 +26,113 @@ fn map(length: usize, protection: i32, more: i32) -> io::Result<*mut u8> {
     if base == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(base.cast()) }
 }
 
-/// Executable memory, filled from the front; the last part is a scratch area that is written over and over.
+/// Executable memory: a head for the host routines and blocks that run once, then regions of one size, which are filled one
+/// after the other, around and around.
 pub struct CodeBuffer {
     map: *mut u8,
     mapped: usize,
     base: *mut u8,
-    size: usize,
-    used: usize,
-    scratch: bool,
+    region_bytes: usize,
+    regions: usize,
+    /// The region being filled, from 1 on.
+    current: usize,
+    /// Bytes used of each region; the first is the head.
+    used: Vec<usize>,
 }
 
 impl CodeBuffer {
-    /// Maps `size` bytes.
+    /// Maps `size` bytes, or somewhat less, for blocks.
     ///
     /// # Errors
     /// What mmap says (a host that forbids writable executable memory refuses here).
     pub fn new(size: usize) -> io::Result<CodeBuffer> {
-        let mapped = size + LARGE_PAGE;
+        let size = size.clamp(SMALLEST, LARGEST);
+        let regions = (size / SMALLEST_REGION).min(REGIONS);
+        let region_bytes = size / regions & !0xfff;
+        let mapped = HEAD + regions * region_bytes + LARGE_PAGE;
         let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
         // Below 2 GiB, if there is room: host addresses of blocks then fit into an instruction.
         let map = map(mapped, protection, libc::MAP_32BIT).or_else(|_| map(mapped, protection, 0))?;
         // SAFETY: inside the mapping just made.
         let base = unsafe {
             let base = map.add(map.align_offset(LARGE_PAGE));
-            libc::madvise(base.cast(), size, libc::MADV_HUGEPAGE);
+            libc::madvise(base.cast(), mapped - LARGE_PAGE, libc::MADV_HUGEPAGE);
             base
         };
-        Ok(CodeBuffer { map, mapped, base, size, used: 0, scratch: false })
+        Ok(CodeBuffer { map, mapped, base, region_bytes, regions, current: 1, used: vec![0; regions + 1] })
     }
 
-    /// Address where the next block will be placed: at the end of what is used, or in the scratch area.
-    pub fn next(&mut self, scratch: bool) -> u64 {
-        self.scratch = scratch;
-        self.base as u64 + if scratch { self.size - SCRATCH } else { self.used } as u64
+    /// Regions besides the head.
+    pub fn regions(&self) -> usize {
+        self.regions
     }
 
-    /// Whether a block of up to `length` bytes fits.
+    /// Bytes of a region.
+    pub fn region_bytes(&self) -> usize {
+        self.region_bytes
+    }
+
+    /// The region being filled.
+    pub fn current(&self) -> usize {
+        self.current
+    }
+
+    fn start_of(&self, region: usize) -> usize {
+        if region == 0 { HEAD - SCRATCH } else { HEAD + (region - 1) * self.region_bytes }
+    }
+
+    /// The host addresses of a region.
+    pub fn range_of(&self, region: usize) -> std::ops::Range<u64> {
+        let start = self.base as u64 + self.start_of(region) as u64;
+        start..start + self.region_bytes as u64
+    }
+
+    /// The region of a host address; 0: the head.
+    pub fn region_of(&self, host: u64) -> usize {
+        let offset = (host - self.base as u64) as usize;
+        offset.checked_sub(HEAD).map_or(0, |offset| offset / self.region_bytes + 1)
+    }
+
+    /// Where the host routines go.
+    pub fn start(&self) -> u64 {
+        self.base as u64
+    }
+
+    /// Copies them there.
+    pub fn place_routines(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= HEAD - SCRATCH, "routines larger than their room");
+        // SAFETY: the range was just checked; nothing executes in it now.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.base, bytes.len()) };
+    }
+
+    /// Address where the next block of a region will be placed: at the end of what is used of it, or for region 0 always
+    /// the same.
+    pub fn next(&self, region: usize) -> u64 {
+        self.base as u64 + (self.start_of(region) + if region == 0 { 0 } else { self.used[region] }) as u64
+    }
+
+    /// Whether a block of up to `length` bytes fits into the region being filled.
     pub fn has_room(&self, length: usize) -> bool {
-        self.used + length <= self.size - SCRATCH
+        self.used[self.current] + length <= self.region_bytes
     }
 
     /// Copies a finished block to where [`CodeBuffer::next`] said.
-    pub fn place(&mut self, bytes: &[u8]) {
-        let offset = if self.scratch { self.size - SCRATCH } else { self.used };
-        let end = if self.scratch { self.size } else { self.size - SCRATCH };
+    pub fn place(&mut self, region: usize, bytes: &[u8]) {
+        let offset = (self.next(region) - self.base as u64) as usize;
+        let end = self.start_of(region) + if region == 0 { SCRATCH } else { self.region_bytes };
         assert!(offset + bytes.len() <= end, "a block larger than its room");
         // SAFETY: the range was just checked; nothing executes in it now.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.add(offset), bytes.len()) };
-        if !self.scratch {
-            self.used = (offset + bytes.len()).next_multiple_of(16);
+        if region != 0 {
+            self.used[region] += bytes.len().next_multiple_of(16);
         }
+    }
+
+    /// Goes on with the next region, which is empty from now on.
+    pub fn advance(&mut self) -> usize {
+        self.current = self.current % self.regions + 1;
+        self.used[self.current] = 0;
+        self.current
     }
 
     /// Points the four-byte displacement at `site` to `target`.
@@ -95,29 +160,40 @@ impl CodeBuffer {
         unsafe { ptr::write_unaligned(check as *mut i32, -entry_number) };
     }
 
-    /// Whether a host address lies in the buffer.
-    pub fn contains(&self, host: u64) -> bool {
-        host.wrapping_sub(self.base as u64) < self.size as u64
+    /// Undoes [`CodeBuffer::patch_far`]: the jump leads to its stub again.
+    pub fn unpatch_far(&mut self, check: u64, jump: u64, stub: u64) {
+        assert!(self.contains(check));
+        // SAFETY: as in `patch`. One more than an entry is never zero.
+        unsafe { ptr::write_unaligned(check as *mut i32, 1) };
+        self.patch(jump, stub);
     }
 
-    /// Whether a host address lies in the scratch area.
-    pub fn is_scratch(&self, host: u64) -> bool {
-        self.contains(host) && host - self.base as u64 >= (self.size - SCRATCH) as u64
+    /// Whether a host address lies in the buffer.
+    pub fn contains(&self, host: u64) -> bool {
+        let (start, end) = self.range();
+        (start..end).contains(&host)
     }
 
     /// First and last-plus-one address.
     pub fn range(&self) -> (u64, u64) {
-        (self.base as u64, self.base as u64 + self.size as u64)
+        let start = self.base as u64;
+        (start, start + (HEAD + self.regions * self.region_bytes) as u64)
     }
 
-    /// Bytes used.
+    /// Bytes used for blocks.
     pub fn used(&self) -> usize {
-        self.used
+        self.used.iter().sum()
     }
 
-    /// Forgets all but the first `kept` bytes.
-    pub fn truncate(&mut self, kept: usize) {
-        self.used = kept;
+    /// Bytes there are for blocks.
+    pub fn room(&self) -> usize {
+        self.regions * self.region_bytes
+    }
+
+    /// Forgets all blocks.
+    pub fn clear(&mut self) {
+        self.used.fill(0);
+        self.current = 1;
     }
 }
 

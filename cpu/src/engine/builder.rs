@@ -4,6 +4,7 @@ use super::blocks::Mode;
 use super::cold::Cold;
 use super::frame::{TableDisplacements, displacement, register_displacement};
 use super::plan::Plan;
+use super::regions::Mark;
 use super::sites::{AccessSite, Site};
 use super::trampolines::{HOMES, Trampolines};
 use iced_x86::{Encoder, Instruction};
@@ -68,7 +69,7 @@ pub struct Builder<'a> {
     /// The instruction being translated.
     pub index: u8,
     /// Which instruction host code belongs to.
-    pub marks: Vec<(u32, u8)>,
+    pub marks: Vec<Mark>,
     /// Out of line parts.
     pub cold: VecDeque<Cold>,
     /// Whether string instructions are the host's where they can be.
@@ -103,7 +104,7 @@ impl Builder<'_> {
 
     /// Host code from here on belongs to instruction `self.index`.
     pub fn mark(&mut self) {
-        self.marks.push((self.out.len() as u32, self.index));
+        self.marks.push(Mark { offset: self.out.len() as u16, index: self.index });
     }
 
     /// An operation with a register and [RSP+displacement].

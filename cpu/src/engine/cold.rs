@@ -121,11 +121,11 @@ impl Builder<'_> {
                 }
                 Cold::FarLink { check, jump, link, target } => {
                     self.aim_here(jump);
-                    let position = self.sites.len();
+                    let (position, stub) = (self.sites.len(), self.here());
                     self.service(Site::Miss);
                     let at = |offset: usize| self.base + offset as u64;
                     let (check, jump, link, unlinked) = (at(check), at(jump), at(link), self.here());
-                    self.sites[position] = Site::FarLink { target, check, jump, link, unlinked };
+                    self.sites[position] = Site::FarLink { target, check, jump, stub, link, unlinked };
                     self.constant(host::R10, target);
                     self.jump_to_r10();
                 }

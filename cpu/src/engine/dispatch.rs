@@ -1,11 +1,11 @@
 //! The dispatcher: runs block after block until the count is reached or the board is needed.
 #![allow(unsafe_code)]
 
-use super::blocks::{Block, Link, Mode};
+use super::blocks::{Block, Mode};
 use super::buffer::LONGEST_STRETCH;
 use super::frame::{pack_flags, unpack_flags};
 use super::options::Optimisation;
-use super::{Engine, Exit, SCRATCH_BLOCK, signals, translate};
+use super::{Engine, Exit, signals, translate};
 use crate::bus::Bus;
 use crate::cpu::Stop;
 use crate::exception::Exception;
@@ -206,7 +206,7 @@ impl Engine {
             }
             Some(number) => {
                 // Its second page may be mapped elsewhere by now.
-                if let Some(second) = self.blocks.get(number).second_page {
+                if let Some(second) = self.blocks.get(number).second_page() {
                     let next = self.next_page(linear);
                     if self.fetch_address(next, mode.user())? != second {
                         return self.translate(rip, physical, mode, 1, true);
@@ -239,16 +239,14 @@ impl Engine {
 
     /// The block for an address, if translated.
     pub(super) fn find(&self, rip: u64, physical: u64, mode: Mode) -> Option<u32> {
-        let anywhere = self.is_movable(rip, mode).then(|| self.blocks.find_movable(physical, mode)).flatten();
-        anywhere.or_else(|| self.blocks.find(rip, physical, mode))
+        self.blocks.find(&self.memory, rip, physical, mode, self.is_movable(rip, mode))
     }
 
     /// Where an instruction of the running block is.
     pub(super) fn rip_in(&mut self, number: u32, index: u8) -> u64 {
         let base = self.frame().code_base;
-        let block = self.block(number);
-        let rip = block.rip_of(index.into());
-        if block.movable { base.wrapping_add(rip) } else { rip }
+        let rip = self.blocks.rip_of(number, index);
+        if self.block(number).movable { base.wrapping_add(rip) } else { rip }
     }
 
     /// The linear address of the page behind an address.
@@ -277,29 +275,14 @@ impl Engine {
         Ok(found.physical)
     }
 
-    /// Points the jump of a site at a block, unless the block also depends on the mapping of a second page.
-    pub(super) fn link(&mut self, jump: u64, stub: u64, number: u32) {
-        let block = self.blocks.get_mut(number);
-        if block.second_page.is_none() {
-            let host = block.near;
-            block.links.push(Link { site: jump, stub });
-            self.tally.chains += 1;
-            self.buffer.patch(jump, host);
-        }
-    }
-
     pub(super) fn block(&self, number: u32) -> &Block {
-        if number == SCRATCH_BLOCK {
-            self.scratch_block.as_ref().expect("a scratch block is running")
-        } else {
-            self.blocks.get(number)
-        }
+        self.blocks.get(number)
     }
 
     /// Enters a block with `left` instructions to run at most, and brings the count up to date.
     pub(super) fn enter(&mut self, number: u32, left: u64) {
         let block = self.block(number);
-        let (host, fpu) = (block.near, block.fpu || !self.optimisations.has(Optimisation::LazyFpu));
+        let (host, fpu) = (block.near(), block.fpu || !self.optimisations.has(Optimisation::LazyFpu));
         self.limit = self.count + left;
         let guard = self.guard.base();
         let frame = self.frame();

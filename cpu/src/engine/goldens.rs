@@ -213,7 +213,8 @@ fn follow(engine: &Engine, start: u64, stop: u64, block: std::ops::Range<u64>) -
 
 /// A jump that leads to another block once it has been taken.
 fn will_be_linked(engine: &Engine, one: &Instruction) -> bool {
-    engine.sites.iter().any(|site| matches!(site, Site::Link { jump, .. } if *jump + 4 == one.next_ip()))
+    let sites = engine.blocks.sites(1);
+    sites.into_iter().any(|site| matches!(site, Site::Link { jump, .. } if jump + 4 == one.next_ip()))
 }
 
 /// JRCXZ over a jump to the slow path is what a hit takes; other conditional jumps lead away.
@@ -232,11 +233,12 @@ fn lines(bits: u32, guests: &[&str], out: &mut String) {
         engine.memory.store(rip, &[&bytes[..], &[0x90; 16]].concat());
         let mode = engine.mode();
         let block = engine.translate(rip, rip, mode, 2, false).expect("a block");
+        let marks = engine.blocks.marks(block);
         let block = engine.block(block);
-        let range = block.host..engine.buffer.range().0 + engine.buffer.used() as u64;
-        let mark = |index: usize| block.marks.get(index).map(|mark| block.host + u64::from(mark.0));
+        let range = block.host..engine.buffer.next(1);
+        let mark = |index: usize| marks.get(index).map(|mark| block.host + u64::from(mark.offset));
         let first = mark(1).expect("each instruction has a mark");
-        let ends = block.offsets.len() == 1;
+        let ends = block.count() == 1;
         // What lies out of line has marks, too, behind all that run.
         let stop = if ends { range.end } else { mark(2).expect("a mark") };
         if number == 0 {

@@ -13,6 +13,7 @@ pub mod buffer;
 pub mod builder;
 mod cold;
 mod dispatch;
+mod eviction;
 mod execute;
 mod exits;
 mod follow_up;
@@ -24,9 +25,12 @@ pub mod hasher;
 mod inline_strings;
 mod legacy;
 pub mod options;
+pub mod packed;
+pub mod pages;
 pub mod plan;
 mod quick_strings;
 mod quick_system;
+pub mod regions;
 pub mod relocate;
 pub mod service;
 pub mod signals;
@@ -44,11 +48,11 @@ use crate::exception::Exception;
 use crate::memory::Memory;
 use crate::paging::Format;
 use crate::state::{Segment, State};
-use blocks::{Block, Blocks};
 use buffer::{CodeBuffer, Guard};
 use frame::{Frame, FrameMapping};
 use iced_x86::{Encoder, InstructionInfoFactory};
 use options::{Optimisation, Optimisations};
+use regions::{Blocks, Mark};
 use signals::FaultPort;
 use sites::Site;
 use std::io;
@@ -56,11 +60,10 @@ use tally::Tally;
 use tlb::Tlb;
 use trampolines::Trampolines;
 
-/// Bytes of translated code kept; past that all of it is forgotten. What is known about it takes about three times as
-/// much, and all together stays below 256 MiB.
-const CODE_BYTES: usize = 40 << 20;
-/// The number of the block in the scratch area.
-pub const SCRATCH_BLOCK: u32 = u32::MAX;
+/// Bytes of translated code kept, and as much at most for what is known about it, unless somebody wants another number.
+const CODE_BYTES: usize = 64 << 20;
+/// The number of the block that runs once.
+pub const SCRATCH_BLOCK: u32 = 0;
 
 /// Why translated code came back.
 #[derive(Clone, Copy, Debug)]
@@ -87,18 +90,15 @@ pub struct Engine {
     guard: Guard,
     buffer: CodeBuffer,
     trampolines: Trampolines,
-    /// Code bytes of the trampolines, kept when blocks are forgotten.
-    kept_code: usize,
     encoder: Encoder,
     factory: InstructionInfoFactory,
     /// Room for a block under construction, kept from one to the next.
     emitted: Vec<u8>,
     /// As `emitted`, for its sites.
     new_sites: Vec<Site>,
+    /// As `emitted`, for its marks.
+    marks: Vec<Mark>,
     blocks: Blocks,
-    scratch_block: Option<Block>,
-    sites: Vec<Site>,
-    scratch_sites: usize,
     tlb: Tlb,
     /// Guest RAM.
     pub memory: Memory,
@@ -125,6 +125,15 @@ pub struct Engine {
 // SAFETY: the raw pointers lead to mappings the engine owns and, during a run only, to the caller's bus.
 unsafe impl Send for Engine {}
 
+/// Room for code, and the routines in it.
+fn new_buffer(bytes: usize) -> io::Result<(CodeBuffer, Trampolines)> {
+    let mut buffer = CodeBuffer::new(bytes)?;
+    let service = service::service as *const () as u64;
+    let (code, trampolines) = trampolines::assemble(buffer.start(), service, sites::FAULT).map_err(io::Error::other)?;
+    buffer.place_routines(&code);
+    Ok((buffer, trampolines))
+}
+
 impl Engine {
     /// An engine over `memory`.
     ///
@@ -137,27 +146,20 @@ impl Engine {
         }
         let mapping = FrameMapping::new()?;
         let tlb = Tlb::new(mapping.get());
-        let mut buffer = CodeBuffer::new(CODE_BYTES)?;
-        let address = buffer.next(false);
-        let (code, trampolines) = trampolines::assemble(address, service::service as *const () as u64, sites::FAULT)
-            .map_err(io::Error::other)?;
-        buffer.place(&code);
+        let (buffer, trampolines) = new_buffer(CODE_BYTES)?;
         let range = buffer.range();
-        let kept_code = buffer.used();
+        let blocks = Blocks::new(buffer.regions());
         let mut engine = Box::new(Engine {
             mapping,
             guard: Guard::new()?,
             buffer,
             trampolines,
-            kept_code,
             encoder: Encoder::new(64),
             factory: InstructionInfoFactory::new(),
             emitted: Vec::new(),
             new_sites: Vec::new(),
-            blocks: Blocks::default(),
-            scratch_block: None,
-            sites: vec![Site::Miss, Site::Fault, Site::Leave],
-            scratch_sites: sites::FIXED,
+            marks: Vec::new(),
+            blocks,
             tlb,
             memory,
             port: FaultPort { range, trampoline: trampolines.fault, ..FaultPort::default() },
@@ -214,6 +216,21 @@ impl Engine {
         self.forget_derived();
     }
 
+    /// Keeps so many bytes of translated code from now on, and as much at most of what is known about it. Not while
+    /// translated code runs.
+    ///
+    /// # Errors
+    /// The host refuses memory.
+    pub fn set_code_cache(&mut self, bytes: usize) -> io::Result<()> {
+        self.forget_derived();
+        (self.buffer, self.trampolines) = new_buffer(bytes)?;
+        let whole_pages = self.blocks.whole_pages;
+        self.blocks = Blocks::new(self.buffer.regions());
+        self.blocks.whole_pages = whole_pages;
+        (self.port.range, self.port.trampoline) = (self.buffer.range(), self.trampolines.fault);
+        Ok(())
+    }
+
     /// Forgets all blocks and cached walks. Not while translated code runs.
     pub fn forget_derived(&mut self) {
         self.blocks.clear(&mut self.memory);
@@ -221,9 +238,7 @@ impl Engine {
         self.tlb.flush(&mut self.memory);
         let format = Format::of(self.state());
         self.tlb.set_format(format);
-        self.sites.truncate(sites::FIXED);
-        self.scratch_sites = sites::FIXED;
-        self.buffer.truncate(self.kept_code);
+        self.buffer.clear();
         self.generation += 1;
     }
 

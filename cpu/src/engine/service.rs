@@ -1,10 +1,9 @@
 //! What translated code asks of Rust: slow memory accesses, instructions executed in Rust, jumps not yet known, faults.
 #![allow(unsafe_code)]
 
-use super::blocks::{Link, Mode};
+use super::blocks::Mode;
 use super::options::Optimisation;
 use super::sites::{COMMIT, Site};
-use super::translate::LARGEST_BLOCK;
 use super::{Engine, Exit};
 use crate::exception::Exception;
 use crate::memory::PAGE;
@@ -24,52 +23,35 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
     }
     let number = engine.frame().argument as u32;
     if number & COMMIT != 0 {
-        let Site::Access(site) = engine.sites[(number & !COMMIT) as usize] else { unreachable!("an access site") };
+        let Site::Access(site) = engine.blocks.site(number & !COMMIT) else { unreachable!("an access site") };
         return engine.commit(&site);
     }
-    match &engine.sites[number as usize] {
+    match engine.blocks.site(number) {
         Site::Miss => {
             let frame = engine.frame();
             frame.state.rip = frame.address;
             engine.go_on(None)
         }
-        Site::Branch { block, index, moved } => {
-            let (block, index, moved) = (*block, *index, *moved);
-            engine.branch(block, index, moved)
-        }
+        Site::Branch { block, index, moved } => engine.branch(block, index, moved),
         Site::Leave => {
             let frame = engine.frame();
             frame.state.rip = frame.address;
             engine.leave_with(Exit::Lookup)
         }
         Site::Fault => engine.host_fault(),
-        Site::Access(site) => {
-            let site = *site;
-            engine.slow_access(&site)
-        }
-        Site::System { block, index, instruction, after } => {
-            let (block, index, instruction, after) = (*block, *index, *instruction, *after);
-            engine.execute(block, index, &instruction, after)
-        }
-        Site::Link { target, movable, jump, stub } => {
-            let (target, movable, link) = (*target, *movable, Wanted::Near { jump: *jump, stub: *stub });
+        Site::Access(site) => engine.slow_access(&site),
+        Site::System { block, index, instruction, after } => engine.execute(block, index, &instruction, after),
+        Site::Link { target, movable, .. } => {
             let frame = engine.frame();
             frame.state.rip = if movable { frame.code_base.wrapping_add(target) } else { target };
-            engine.go_on(Some(link))
+            engine.go_on(Some(number))
         }
-        Site::FarLink { target, check, jump, link, unlinked } => {
-            let (target, check, jump, link, unlinked) = (*target, *check, *jump, *link, *unlinked);
+        Site::FarLink { target, .. } => {
             engine.frame().state.rip = target;
-            engine.go_on(Some(Wanted::Far { check, jump, link, unlinked }))
+            engine.go_on(Some(number))
         }
-        Site::General { block, index, jump, stub } => {
-            let (block, index, link) = (*block, *index, (*jump, *stub));
-            engine.go_on_generally(block, index, link)
-        }
-        Site::Raise { block, index, exception } => {
-            let (block, index, exception) = (*block, *index, *exception);
-            engine.abort(block, index, Exit::Raised(exception))
-        }
+        Site::General { block, index, jump, .. } => engine.go_on_generally(block, index, number, jump),
+        Site::Raise { block, index, exception } => engine.abort(block, index, Exit::Raised(exception)),
     }
 }
 
@@ -77,12 +59,6 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
 fn hide_pointers(area: &mut [u8; 512]) {
     area[6..24].fill(0);
     area[28..32].copy_from_slice(&0xffff_u32.to_le_bytes());
-}
-
-/// A jump that is to be linked. Host addresses; see [`Site::Link`] and [`Site::FarLink`].
-pub(super) enum Wanted {
-    Near { jump: u64, stub: u64 },
-    Far { check: u64, jump: u64, link: u64, unlinked: u64 },
 }
 
 impl Engine {
@@ -110,8 +86,8 @@ impl Engine {
         self.go_on(None)
     }
 
-    /// Goes on at RIP, between two blocks; `link` is a jump that may lead there directly from now on.
-    pub(super) fn go_on(&mut self, link: Option<Wanted>) -> u32 {
+    /// Goes on at RIP, between two blocks; `link` is the site of a jump that may lead there directly from now on.
+    pub(super) fn go_on(&mut self, link: Option<u32>) -> u32 {
         if !self.optimisations.has(Optimisation::DirectDispatch) || !self.optimisations.has(Optimisation::KeptBlocks) {
             return self.leave_with(Exit::Lookup);
         }
@@ -125,18 +101,10 @@ impl Engine {
             // Such a block does not look at the budget.
             Ok(super::SCRATCH_BLOCK) => self.leave_with(Exit::Lookup),
             Ok(number) => {
-                match link.filter(|_| generation == self.generation) {
-                    Some(Wanted::Near { jump, stub }) => self.link(jump, stub, number),
-                    Some(Wanted::Far { check, jump, link, unlinked }) => {
-                        let (entry, movable) = (self.block(number).host, self.block(number).movable);
-                        if !movable {
-                            self.buffer.patch_far(check, link, entry);
-                        }
-                        self.buffer.patch(jump, unlinked);
-                    }
-                    None => {}
+                if let Some(site) = link.filter(|_| generation == self.generation) {
+                    self.link(site, number);
                 }
-                let host = self.block(number).near;
+                let host = self.block(number).near();
                 let frame = self.frame();
                 frame.code_base = frame.state.rip & !(PAGE - 1);
                 self.resume_at(number, host)
@@ -146,12 +114,14 @@ impl Engine {
     }
 
     /// Goes on before instruction `index` in the general translation of a block, where `link` leads from now on.
-    fn go_on_generally(&mut self, number: u32, index: u8, (jump, stub): (u64, u64)) -> u32 {
+    fn go_on_generally(&mut self, number: u32, index: u8, site: u32, jump: u64) -> u32 {
         let block = self.block(number);
         let (physical, count) = (block.physical, block.count());
         let mode = Mode(block.mode.0 | Mode::GENERAL);
-        if !block.valid || self.memory.has_touched() || !self.buffer.has_room(LARGEST_BLOCK) {
-            return self.abort(number, index, Exit::Lookup);
+        if !block.valid || self.memory.has_touched() || !self.has_room() {
+            let left = self.abort(number, index, Exit::Lookup);
+            self.make_room();
+            return left;
         }
         let rip = self.rip_in(number, 0);
         let general = match self.find(rip, physical, mode) {
@@ -161,10 +131,9 @@ impl Engine {
                 Err(exception) => return self.abort(number, index, Exit::Raised(exception)),
             },
         };
-        let block = self.blocks.get_mut(general);
-        assert!(block.count() == count, "two translations of the same bytes");
-        let host = block.host_of(index.into());
-        block.links.push(Link { site: jump, stub });
+        assert!(self.block(general).count() == count, "two translations of the same bytes");
+        let host = self.blocks.host_of(general, index);
+        self.blocks.note_link(site, general);
         self.buffer.patch(jump, host);
         self.resume_at(general, host)
     }
@@ -200,9 +169,9 @@ impl Engine {
 
     fn host_fault(&mut self) -> u32 {
         let (host, vector) = (self.port.rip, self.port.vector);
-        let number = if self.buffer.is_scratch(host) { super::SCRATCH_BLOCK } else { self.blocks.at_host(host) };
+        let number = self.blocks.at_host(self.buffer.region_of(host), host);
         let block = self.block(number);
-        let index = block.index_at(host) as u8;
+        let index = self.blocks.index_at(number, host);
         if vector == 13 && !block.mode.isolated() && self.tlb.has_lost(block.mode.user()) {
             return self.abort(number, index, Exit::Isolate);
         }
@@ -214,12 +183,8 @@ impl Engine {
             16 => Exception::x87_floating_point(),
             17 => Exception::alignment_check(0),
             19 => Exception::simd_floating_point(),
-            14 if host == block.near + 4 => return self.abort(number, 0, Exit::Lookup),
-            _ => panic!(
-                "host exception {vector} at block {:#x}, instruction {:#x}",
-                block.rip,
-                block.rip_of(index as usize)
-            ),
+            14 if host == block.near() + 4 => return self.abort(number, 0, Exit::Lookup),
+            _ => panic!("host exception {vector} at block {:#x}, instruction {index}", block.rip),
         };
         self.abort(number, index, Exit::Raised(exception))
     }

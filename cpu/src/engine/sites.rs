@@ -97,6 +97,8 @@ pub enum Site {
         check: u64,
         /// Host address of the displacement to here.
         jump: u64,
+        /// Host address of the stub.
+        stub: u64,
         /// Host address of the displacement of the linked jump.
         link: u64,
         /// Host address of the jump that needs no link.

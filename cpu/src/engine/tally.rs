@@ -11,9 +11,11 @@ pub struct Tally {
     pub kept_blocks: u64,
     /// Bytes of translated code there are now.
     pub kept_bytes: u64,
-    /// Bytes of it there can be.
+    /// Bytes of what is known about it.
+    pub known_bytes: u64,
+    /// Bytes of code there can be.
     pub room_bytes: u64,
-    /// How often all blocks were forgotten because their room was full.
+    /// How often a region of blocks was forgotten to make room.
     pub evictions: u64,
     /// Jumps that were led straight to a block.
     pub chains: u64,
@@ -32,11 +34,11 @@ pub struct Tally {
 impl Engine {
     /// What has been counted so far.
     pub fn tally(&self) -> Tally {
-        let (start, end) = self.buffer.range();
         Tally {
-            kept_blocks: self.blocks.next_number().into(),
+            kept_blocks: self.blocks.live(),
+            known_bytes: self.blocks.all_bytes() as u64,
             kept_bytes: self.buffer.used() as u64,
-            room_bytes: end - start,
+            room_bytes: self.buffer.room() as u64,
             ..self.tally
         }
     }

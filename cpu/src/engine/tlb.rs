@@ -376,6 +376,17 @@ impl Tlb {
         }
     }
 
+    /// All blocks whose host code lies in a range are gone.
+    pub fn forget_jumps_into(&mut self, range: std::ops::Range<u64>) {
+        for user in 0..2 {
+            for slot in 0..SLOTS {
+                if range.contains(&self.jump_entries(user)[slot]) {
+                    self.clear_jump(user, slot);
+                }
+            }
+        }
+    }
+
     /// All blocks are gone.
     pub fn forget_jumps(&mut self) {
         for user in 0..2 {

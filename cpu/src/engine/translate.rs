@@ -6,6 +6,7 @@ use super::builder::Builder;
 use super::frame::TableDisplacements;
 use super::options::Optimisation;
 use super::plan::Plan;
+use super::regions::{Finished, Mark};
 use super::sites::Site;
 use super::step::Step;
 use super::{inline_strings, transfer};
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 /// Instructions in a block at most; one byte counts them.
 pub const LONGEST_BLOCK: usize = 64;
 /// Guest bytes that the longest block can take: no instruction has more than 15.
-const LONGEST_FETCH: usize = 16 * LONGEST_BLOCK;
+pub const LONGEST_FETCH: usize = 16 * LONGEST_BLOCK;
 /// Host bytes that the longest block can take.
 pub const LARGEST_BLOCK: usize = 48 << 10;
 
@@ -61,9 +62,8 @@ impl Engine {
         limit: usize,
         once: bool,
     ) -> Result<u32, Exception> {
-        if !once && !self.buffer.has_room(LARGEST_BLOCK) {
-            self.tally.evictions += 1;
-            self.forget_derived();
+        if !once {
+            self.make_room();
         }
         let Some(page) = self.memory.page_of(physical) else { return Err(Exception::general_protection(0)) };
         let offset = (physical % PAGE) as usize;
@@ -141,11 +141,9 @@ impl Engine {
 
     fn emit(&mut self, origin: &Origin, steps: &[Step]) -> u32 {
         let &Origin { rip, movable, physical, second_page, mode, once } = origin;
-        let block = if once { super::SCRATCH_BLOCK } else { self.blocks.next_number() };
-        if once {
-            self.sites.truncate(self.scratch_sites);
-        }
-        let base = self.buffer.next(once);
+        let region = if once { 0 } else { self.buffer.current() };
+        let block = self.blocks.next_number(region);
+        let base = self.buffer.next(region);
         let fpu = steps.iter().any(Step::uses_fpu);
         let trampolines = self.trampolines;
         let joins = !once && !mode.isolated() && mode.flat() && self.optimisations.has(Optimisation::KeptBlocks);
@@ -160,7 +158,7 @@ impl Engine {
             base,
             out: std::mem::take(&mut self.emitted),
             sites: std::mem::take(&mut self.new_sites),
-            first_site: self.sites.len() as u32,
+            first_site: self.blocks.next_site(region),
             block,
             mode,
             alone: once || mode.isolated(),
@@ -170,7 +168,7 @@ impl Engine {
             rip,
             movable,
             index: 0,
-            marks: first_mark(steps.len()),
+            marks: first_mark(std::mem::take(&mut self.marks)),
             plan,
             resident: None,
             inlines,
@@ -207,39 +205,35 @@ impl Engine {
         }
         builder.finish();
         let Builder { mut out, mut sites, marks, .. } = builder;
-        self.sites.append(&mut sites);
-        self.buffer.place(&out);
-        out.clear();
-        (self.emitted, self.new_sites) = (out, sites);
-        let finished = Block {
+        self.buffer.place(region, &out);
+        let block = Block {
             rip,
             movable,
             physical,
-            second_page,
-            length: (end.wrapping_sub(rip)) as u32,
+            second: second_page.unwrap_or(u64::MAX),
+            length: end.wrapping_sub(rip) as u16,
             mode,
             fpu,
             host: base,
-            near,
-            offsets: steps.iter().map(|one| one.instruction.ip().wrapping_sub(rip) as u16).collect(),
-            marks,
-            links: Vec::new(),
-            valid: true,
+            near_distance: (near - base) as u8,
+            instructions: steps.len() as u8,
+            ..Block::NEW
         };
+        let offsets = &mut steps.iter().map(|one| one.instruction.ip().wrapping_sub(rip) as u16);
+        let finished = Finished { block, offsets, marks: &marks, sites: &sites };
         self.tally.blocks += 1;
-        if once {
-            self.scratch_block = Some(finished);
-            return block;
-        }
-        self.scratch_sites = self.sites.len();
-        self.blocks.insert(finished, &mut self.memory, &mut self.tlb)
+        let number = self.blocks.insert(region, finished, &mut self.memory, &mut self.tlb);
+        out.clear();
+        sites.clear();
+        (self.emitted, self.new_sites, self.marks) = (out, sites, marks);
+        number
     }
 }
 
-/// The block's entry, and room for its instructions and some slow paths.
-fn first_mark(instructions: usize) -> Vec<(u32, u8)> {
-    let mut marks = Vec::with_capacity(2 * instructions + 4);
-    marks.push((0, 0));
+/// The block's entry.
+fn first_mark(mut marks: Vec<Mark>) -> Vec<Mark> {
+    marks.clear();
+    marks.push(Mark { offset: 0, index: 0 });
     marks
 }
 
