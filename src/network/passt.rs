@@ -2,59 +2,35 @@
 //! with the world through ordinary sockets. Frames travel over a stream socket, each after its length in 32 bits,
 //! big-endian. It is our child; when this process is gone, its socket ends, and with it passt.
 
+mod incoming;
+mod outgoing;
+
+pub use outgoing::Queue;
+
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream as Pair;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
 
 use super::arguments::Forward;
 use crate::edge::Edge;
 
-/// Bytes on their way to passt at most; what is more is lost.
-const MOST_WAITING: usize = 4 << 20;
-/// No frame is longer.
-const LONGEST: usize = 65_550;
-/// Before each frame comes its length.
-const LENGTH: usize = 4;
-/// Bytes that are read at once.
-const BUFFER: usize = 256 << 10;
+/// Bytes that passt is given at once.
+const PIECE: usize = 64 << 10;
+/// Bytes from passt that the socket should hold. Most hosts allow ordinary users less.
+const SOCKET_BYTES: usize = 8 << 20;
 
 /// passt, and the ends of what leads to it.
 pub struct Passt {
     child: Child,
-    reader: BufReader<OwnedReadHalf>,
+    reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
-    frames: mpsc::UnboundedReceiver<Vec<u8>>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// Frames on their way to passt.
-pub struct Queue {
-    frames: mpsc::UnboundedSender<Vec<u8>>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl Queue {
-    /// Sends a frame, in order.
-    pub fn send(&self, frame: &[u8]) {
-        let frame = unpadded(frame);
-        if self.waiting.load(Ordering::Relaxed) + frame.len() > MOST_WAITING {
-            return;
-        }
-        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX).to_be_bytes();
-        let message = [&length, frame].concat();
-        self.waiting.fetch_add(message.len(), Ordering::Relaxed);
-        // Once passt is gone, so are frames.
-        let _ = self.frames.send(message);
-    }
+    queue: Queue,
 }
 
 impl Passt {
@@ -65,6 +41,7 @@ impl Passt {
     pub fn start(forwards: &[Forward]) -> Result<(Self, Queue)> {
         let (ours, theirs) = Pair::pair().context("cannot make a socket for passt")?;
         ours.set_nonblocking(true).context("cannot make a socket for passt")?;
+        make_roomy(&theirs);
         let mut command = Command::new("passt");
         // Standard input is its socket.
         command.args(["--foreground", "--stderr", "--quiet", "--fd", "0", "--mtu", "1500"]);
@@ -82,15 +59,13 @@ impl Passt {
             _ => anyhow!("cannot start passt: {error}"),
         })?;
         let (reader, writer) = UnixStream::from_std(ours).context("cannot use the socket of passt")?.into_split();
-        let (sender, frames) = mpsc::unbounded_channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let queue = Queue { frames: sender, waiting: Arc::clone(&waiting) };
-        Ok((Self { child, reader: BufReader::with_capacity(BUFFER, reader), writer, frames, waiting }, queue))
+        let queue = Queue::default();
+        Ok((Self { child, reader, writer, queue: queue.clone() }, queue))
     }
 
     /// Carries frames in both directions; returns why it does so no more.
     pub async fn carry(&mut self, nic: u8, edge: &Edge) -> String {
-        let Self { child, reader, writer, frames, waiting } = self;
+        let Self { child, reader, writer, queue } = self;
         let complaints = child.stderr.take();
         let complaints = tokio::spawn(async move {
             match complaints {
@@ -98,16 +73,9 @@ impl Passt {
                 None => String::new(),
             }
         });
-        let sending = async {
-            while let Some(message) = frames.recv().await {
-                waiting.fetch_sub(message.len(), Ordering::Relaxed);
-                if writer.write_all(&message).await.is_err() {
-                    break;
-                }
-            }
-        };
+        let sending = async { while writer.write_all(&queue.next(PIECE).await).await.is_ok() {} };
         let why = tokio::select! {
-            why = receive(reader, nic, edge) => Some(why),
+            why = incoming::receive(reader, nic, edge) => Some(why),
             () = sending => None,
         };
         let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -118,19 +86,13 @@ impl Passt {
     }
 }
 
-/// Without the zeroes that a card adds to a short frame: passt takes them for data of the packet.
-fn unpadded(frame: &[u8]) -> &[u8] {
-    const HEADER: usize = 14;
-    let word = |at: usize| match frame.get(at..at + 2) {
-        Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
-        _ => 0,
-    };
-    let length = match word(12) {
-        0x0800 => HEADER + word(16),
-        0x86dd => HEADER + 40 + word(18),
-        _ => frame.len(),
-    };
-    frame.get(..length).unwrap_or(frame)
+/// Makes room in a socket for what passt sends at once. With less room more is lost, and sent again.
+fn make_roomy(socket: &Pair) {
+    use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
+    // Only root may have more than others.
+    if set_socket_send_buffer_size_force(socket, SOCKET_BYTES).is_err() {
+        let _ = set_socket_send_buffer_size(socket, SOCKET_BYTES);
+    }
 }
 
 /// The last line that passt complains with, when it has ended.
@@ -142,62 +104,4 @@ async fn last_line(mut pipe: BufReader<impl AsyncRead + Unpin>) -> String {
         line.clear();
     }
     last
-}
-
-/// Tells the node of every frame, until passt speaks no more or nonsense.
-async fn receive(reader: &mut BufReader<OwnedReadHalf>, nic: u8, edge: &Edge) -> Option<String> {
-    loop {
-        let room = edge.room().await;
-        let length = reader.read_u32().await.ok()? as usize;
-        if length > LONGEST {
-            return Some(format!("passt announced a frame of {length} bytes"));
-        }
-        let mut frame = vec![0; length];
-        reader.read_exact(&mut frame).await.ok()?;
-        let mut frames = vec![frame];
-        while frames.len() < room
-            && let Some(frame) = whole_frame(reader.buffer())
-        {
-            frames.push(frame.to_vec());
-            let length = LENGTH + frame.len();
-            reader.consume(length);
-        }
-        edge.arrived(nic, frames);
-    }
-}
-
-/// The frame at the beginning, if all of it is there.
-fn whole_frame(bytes: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
-    let length = u32::from_be_bytes(*length) as usize;
-    rest.get(..length).filter(|_| length <= LONGEST)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_taken_whole() {
-        assert_eq!(whole_frame(&[0, 0, 0, 2, 7, 8, 9]), Some(&[7, 8][..]));
-        assert_eq!(whole_frame(&[0, 0, 0, 0]), Some(&[][..]));
-        for part in [&[][..], &[0, 0, 0], &[0, 0, 0, 2, 7], &[255; 9]] {
-            assert_eq!(whole_frame(part), None);
-        }
-    }
-
-    #[test]
-    fn passt_sees_packets_without_padding() {
-        let frame = |kind: [u8; 2], length_at: usize, length: u8| {
-            let mut frame = vec![0; 60];
-            frame[12..14].copy_from_slice(&kind);
-            frame[length_at + 1] = length;
-            unpadded(&frame).len()
-        };
-        assert_eq!(frame([8, 0], 16, 40), 54);
-        assert_eq!(frame([0x86, 0xdd], 18, 2), 56);
-        // Not padded, longer than it is, and of another kind.
-        assert_eq!((frame([8, 0], 16, 46), frame([8, 0], 16, 99), frame([8, 6], 16, 40)), (60, 60, 60));
-        assert_eq!((unpadded(&[8; 13]).len(), unpadded(&[]).len()), (13, 0));
-    }
 }
