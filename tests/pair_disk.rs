@@ -194,6 +194,39 @@ fn a_server_that_returns_gets_its_disk_made_equal() {
 }
 
 #[test]
+fn a_protected_guest_gets_a_cd_that_both_servers_have() {
+    let folder = Folder::new();
+    let with_tray = |arguments: Vec<String>| [arguments, words(&["--cdrom", "none"])].concat();
+    let disks = [image(&folder, "a.img", 0), image(&folder, "b.img", 0)];
+    let disc = folder.file("disc.iso", &[&[0; 0x8001][..], b"CD001", &[0x5a; 0x7ffa]].concat());
+    let disc = disc.to_str().unwrap();
+    folder.identities();
+    let mut second = Side::start(with_tray(standby(&folder, &disks[1])));
+    let (listens, second_console) = (second.address("listening"), second.address("console"));
+    let peer = words(&["--peer", &listens]);
+    let mut first = Side::start(with_tray([primary(&folder, &disks[0], 4000), peer].concat()));
+    let first_console = first.address("console");
+    first.wait_for("protected");
+    second.wait_for("protected");
+    let consoles = [first_console, second_console];
+    let client = client(&consoles);
+    let other = folder.file("other.img", &[0; 0x1_0000]);
+    run(["insert", &consoles.join(","), other.to_str().unwrap()]).failed_saying(&["no CD or DVD"]);
+    run(["insert", &consoles[0], disc]).failed_saying(&["both servers", "name the consoles of both"]);
+    let inserted = run(["insert", &consoles.join(","), disc]);
+    assert!(inserted.status.success(), "{}", inserted.complaints);
+    first.kill();
+    second.wait_for("live");
+    // The survivor has the disc, and goes on without it.
+    run(["insert", &consoles[1], disc, "--drive", "1"]).failed_saying(&["1 CD-ROM drive"]);
+    let ejected = run(["eject", &consoles[1]]);
+    assert!(ejected.status.success(), "{}", ejected.complaints);
+    assert_no_error(&client.finish());
+    assert!(second.finish().status.success());
+    assert_written(&bytes_of(&disks[1]), 4000);
+}
+
+#[test]
 fn a_replay_needs_no_disk() {
     let folder = Folder::new();
     let disk = image(&folder, "a.img", 0x5a);

@@ -94,5 +94,5 @@ impl Discs {
 
 fn open(path: &Path) -> Result<Disk> {
     let options = Options { read_only: true, format: Some(Format::Raw), ..Options::default() };
-    Disk::open(path, &options).with_context(|| format!("cannot use the CD image {}", path.display()))
+    Disk::open(path, &options).context("cannot use the CD image")
 }

@@ -102,7 +102,7 @@ fn open_image(spec: &Spec) -> Result<Disk> {
         ..Options::default()
     };
     let what = if spec.kind == DriveKind::Cdrom { "CD image" } else { "disk image" };
-    Disk::open(&spec.path, &options).with_context(|| format!("cannot use the {what} {}", spec.path.display()))
+    Disk::open(&spec.path, &options).with_context(|| format!("cannot use the {what}"))
 }
 
 /// Places on the IDE channels: disks as hda, hdb, ...; CD-ROM drives from hdc on.
