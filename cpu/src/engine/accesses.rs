@@ -75,8 +75,8 @@ impl Engine {
                 return self.resume_at(site.block, site.retry);
             }
         }
-        let beside_code = ram && !code && tracked & TABLE == 0;
-        if isolated || fills || beside_code || (ram && !code && site.plain) {
+        let beside = ram && !code && (tracked & TABLE == 0 || self.may_change(&pieces));
+        if isolated || fills || beside || (ram && !code && site.plain) {
             return self.start_bounce(site, linear, pieces);
         }
         self.abort(site.block, site.index, Exit::Isolate)
@@ -140,7 +140,7 @@ impl Engine {
             let touches = self.memory.would_touch(bounce.physical[0].0, &bytes[..head])
                 || bounce.pieces == 2
                     && self.memory.would_touch(bounce.physical[1].0, &bytes[head..site.size as usize]);
-            if !isolated && touches {
+            if !isolated && touches && !self.may_change(&bounce) {
                 return self.abort(site.block, site.index, Exit::Isolate);
             }
             let now = self.now(site.block, site.index);
@@ -151,7 +151,21 @@ impl Engine {
                     done += length;
                 }
             });
+            if !isolated {
+                self.drop_stale();
+            }
         }
         self.resume_at(site.block, site.after)
+    }
+
+    /// Whether table entries may change in the middle of a block: what is derived from them is data's.
+    fn may_change(&self, pieces: &Bounce) -> bool {
+        let mut all = pieces.physical[..pieces.pieces].iter();
+        self.optimisations.has(Optimisation::TablesInPlace)
+            && all.all(|&(physical, length)| {
+                let Some(page) = self.memory.page_of(physical) else { return false };
+                !self.memory.holds_code(page, physical, length)
+                    && self.tlb.maps_only_data(&self.memory, physical, length as u32)
+            })
     }
 }

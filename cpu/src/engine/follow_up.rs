@@ -86,7 +86,7 @@ impl Engine {
             if self.memory.take_remapped() {
                 self.tlb.flush(&mut self.memory);
             }
-            for touched in self.memory.take_touched() {
+            while let Some(touched) = self.memory.take_touched() {
                 if touched.table {
                     self.tlb.table_changed(&self.memory, touched.address, touched.length);
                 }

@@ -6,10 +6,11 @@
 //! new tables share with the old ones.
 #![allow(unsafe_code)]
 
+mod lost;
 mod tables;
 
 use super::blocks::Mode;
-use super::frame::{Frame, SLOTS, StackPage, Table, jump_slot};
+use super::frame::{Frame, SLOTS, Table, jump_slot};
 use super::hasher::Map;
 use super::watch::Watch;
 use crate::memory::{CODE, DIRTY, Memory, PAGE, TABLE, WRITE_CACHED};
@@ -40,9 +41,7 @@ pub struct Tlb {
     format: Format,
     /// Accesses that must not find their page here.
     pub watch: Watch,
-    /// Set when an executable page was dropped.
-    pub dropped_executable: bool,
-    /// Set when a data translation was dropped.
+    /// Set when many data translations were dropped.
     dropped: bool,
 }
 
@@ -73,7 +72,6 @@ impl Tlb {
             jump_blocks: [vec![0; SLOTS].into(), vec![0; SLOTS].into()],
             format: Format::of(&State::default()),
             watch: Watch::default(),
-            dropped_executable: false,
             dropped: false,
         };
         for user in 0..2 {
@@ -116,36 +114,11 @@ impl Tlb {
         self.table(|frame| unsafe { &raw mut (*frame).jumps[user].entry })
     }
 
+    /// Empties a slot. What a block has checked there is for the caller to poison.
     fn clear_slot(&mut self, user: usize, slot: usize) {
         self.read_tags(user)[slot] = invalid_tag(slot);
         self.write_tags(user)[slot] = invalid_tag(slot);
         self.forget_stack(user, slot);
-        self.dropped = true;
-    }
-
-    /// What a slot holds changes: so does what was taken from it.
-    fn forget_stack(&mut self, user: usize, slot: usize) {
-        // SAFETY: as in `table`.
-        for page in unsafe { &mut (*self.frame).stack[user] } {
-            if page.slot == slot as u64 {
-                *page = StackPage::EMPTY;
-            }
-        }
-    }
-
-    /// Whether a page that a block has checked may have been dropped since.
-    pub fn has_lost(&self, user: bool) -> bool {
-        // SAFETY: as in `table`.
-        let (stack, bases) = unsafe { (&(*self.frame).stack[usize::from(user)], &(*self.frame).bases) };
-        stack.iter().any(|page| page.slot == StackPage::EMPTY.slot) || bases.contains(&StackPage::EMPTY.addend)
-    }
-
-    /// Poisons what a block has checked, if anything has been dropped since this was last called.
-    pub fn poison_dropped(&mut self) {
-        if std::mem::take(&mut self.dropped) {
-            // SAFETY: as in `table`.
-            unsafe { (*self.frame).bases = [StackPage::EMPTY.addend; 16] };
-        }
     }
 
     fn clear_jump(&mut self, user: usize, slot: usize) {
@@ -177,7 +150,9 @@ impl Tlb {
         self.forget_stack(user, slot);
         let old = self.read_tags(user)[slot];
         // What is not in the tables any more is not seen when it is dropped.
-        self.dropped |= old != invalid_tag(slot) && old != start.wrapping_neg();
+        if old != invalid_tag(slot) && old != start.wrapping_neg() {
+            self.poison(user, slot);
+        }
         self.read_tags(user)[slot] = start.wrapping_neg();
         self.write_tags(user)[slot] = if writable { start.wrapping_neg() } else { invalid_tag(slot) };
         self.addends(user)[slot] = (memory.host(page) as u64).wrapping_sub(start);
@@ -197,7 +172,6 @@ impl Tlb {
         if flags & flag == 0 {
             memory.mark(page, flag);
             if flags & WRITE_CACHED != 0 {
-                self.dropped = true;
                 memory.unmark(page, WRITE_CACHED);
                 self.drop_write_entries(memory, |found| found == page);
             }
@@ -216,6 +190,7 @@ impl Tlb {
                 let host = self.addends(user)[slot].wrapping_add(tag.wrapping_neg());
                 if matches(memory.page_of_host(host)) {
                     self.forget_stack(user, slot);
+                    self.poison(user, slot);
                     self.write_tags(user)[slot] = invalid_tag(slot);
                 }
             }
@@ -244,6 +219,7 @@ impl Tlb {
         let slot = slot_of(linear);
         for user in 0..2 {
             if self.read_tags(user)[slot] == linear.wrapping_neg() {
+                self.poison(user, slot);
                 self.clear_slot(user, slot);
             }
             self.drop_executable(user, linear);
@@ -255,12 +231,12 @@ impl Tlb {
             for slot in page.slots {
                 self.clear_jump(user, slot as usize);
             }
-            self.dropped_executable = true;
         }
     }
 
     /// Drops every translation of a half of the linear space whose page `matches`.
     fn drop_where(&mut self, half: usize, mut matches: impl FnMut(u64) -> bool) {
+        self.dropped = true;
         for user in 0..2 {
             let filled = std::mem::take(&mut self.filled[user][half]);
             let mut kept = Vec::with_capacity(filled.len());
@@ -298,6 +274,7 @@ impl Tlb {
 
     /// Drops all data translations of CPL 3.
     pub fn close_to_user(&mut self) {
+        self.dropped = true;
         for half in 0..2 {
             for slot in std::mem::take(&mut self.filled[1][half]) {
                 self.listed[1][slot as usize] = 0;

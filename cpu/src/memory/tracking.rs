@@ -87,9 +87,9 @@ impl Memory {
         self.map[start] |= bits as u8;
     }
 
-    /// Stores that hit tracked pages since the last call.
-    pub(crate) fn take_touched(&mut self) -> Vec<Touched> {
-        std::mem::take(&mut self.touched)
+    /// A store that hit a tracked page and has not been taken yet.
+    pub(crate) fn take_touched(&mut self) -> Option<Touched> {
+        self.touched.pop()
     }
 
     /// Whether [`Memory::take_touched`], [`Memory::take_moved`] or [`Memory::take_remapped`] has something.

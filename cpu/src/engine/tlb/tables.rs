@@ -21,6 +21,18 @@ impl TableUse {
         let linear = if level == 4 { linear & 0xffff_ffff_ffff } else { linear };
         TableUse { format, level, base: (linear >> shift << shift).wrapping_sub(index << shift) }
     }
+
+    /// The entries in `length` (at least 1) bytes at guest-physical `address`.
+    fn entries(&self, address: u64, length: u32) -> std::ops::RangeInclusive<u64> {
+        let bytes = self.format.entry_bytes;
+        address % PAGE / bytes..=(address % PAGE + u64::from(length) - 1) / bytes
+    }
+
+    /// What an entry begins to map.
+    fn linear(&self, entry: u64) -> u64 {
+        let base = self.base.wrapping_add(entry << self.format.shift(self.level));
+        ((base as i64) << 16 >> 16) as u64
+    }
 }
 
 impl Tlb {
@@ -66,19 +78,35 @@ impl Tlb {
     /// Drops what was derived from the table entries in `length` bytes at guest-physical `address`.
     pub fn table_changed(&mut self, memory: &Memory, address: u64, length: u32) {
         let Some(page) = memory.page_of(address) else { return };
-        let below = self.tables.iter().filter_map(|tables| tables.get(&page)).flatten().copied();
-        let root = self.root.iter().filter(|(root, _)| *root == page).map(|(_, usage)| *usage);
-        let uses: Vec<TableUse> = below.chain(root).collect();
-        for usage in &uses {
-            let bytes = usage.format.entry_bytes;
-            let first = address % PAGE / bytes;
-            let last = (address % PAGE + u64::from(length) - 1) / bytes;
-            let shift = usage.format.shift(usage.level);
-            for entry in first..=last {
-                let base = usage.base.wrapping_add(entry << shift);
-                self.drop_range(((base as i64) << 16 >> 16) as u64, 1 << shift);
+        let mut number = 0;
+        loop {
+            let usage = self.uses_of(page).nth(number).copied();
+            let Some(usage) = usage else { break };
+            for entry in usage.entries(address, length) {
+                self.drop_range(usage.linear(entry), 1 << usage.format.shift(usage.level));
             }
+            number += 1;
         }
+    }
+
+    /// Whether nothing but translations of data can have been derived from the table entries in `length` bytes at
+    /// guest-physical `address`: all are of the lowest level, and no instruction was fetched from what they map.
+    pub fn maps_only_data(&self, memory: &Memory, address: u64, length: u32) -> bool {
+        let Some(page) = memory.page_of(address) else { return false };
+        self.uses_of(page).all(|usage| {
+            let mut pages = usage.entries(address, length).map(|entry| usage.linear(entry));
+            let fetched = |linear: u64| {
+                let half = self.format.half(linear);
+                self.executable.iter().any(|halves| halves[half].contains_key(&linear))
+            };
+            usage.level == 1 && usage.format == self.format && !pages.any(fetched)
+        })
+    }
+
+    /// What a page of tables is used for.
+    fn uses_of(&self, page: usize) -> impl Iterator<Item = &TableUse> {
+        let below = self.tables.iter().filter_map(move |tables| tables.get(&page)).flatten();
+        below.chain(self.root.iter().filter(move |(root, _)| *root == page).map(|(_, usage)| usage))
     }
 
     /// Forgets which pages are tables, for those that map a half and whose every use `matches`. Their translations must
