@@ -161,7 +161,7 @@ impl Engine {
     /// Whether table entries may change in the middle of a block: what is derived from them is data's.
     fn may_change(&self, pieces: &Bounce) -> bool {
         let mut all = pieces.physical[..pieces.pieces].iter();
-        self.optimisations.has(Optimisation::TablesInPlace)
+        [Optimisation::TablesInPlace, Optimisation::FetchCache].iter().all(|&one| self.optimisations.has(one))
             && all.all(|&(physical, length)| {
                 let Some(page) = self.memory.page_of(physical) else { return false };
                 !self.memory.holds_code(page, physical, length)
