@@ -105,9 +105,11 @@ fn debian_updates_its_lists_and_installs_a_package() {
     }
     let source = format!("deb [trusted=yes] http://{CLIENT}:{PORT}/ ./");
     console.type_in(&format!("echo '{source}' > /etc/apt/sources.list; rm -rf /etc/apt/sources.list.d/*\n"));
-    console.type_in("apt-get -q update && apt-get -q install -y jq; echo \"installed: $?\"\n");
-    console.wait_for("installed: 0\r\n");
-    console.type_in("echo '{\"answer\": [6, 7]}' | jq '.answer[0] * .answer[1]'; echo \"works: $?\"\n");
+    console.type_in("apt-get -q update && apt-get -q install -y jq; echo \"installed: $? then\"\n");
+    console.wait_for(" then\r\n");
+    let said = String::from_utf8_lossy(&console.shown).into_owned();
+    assert!(said.contains("installed: 0 then"), "{said}");
+    console.type_in("echo '{\"answer\": [6, 7]}' | jq -M '.answer[0] * .answer[1]'; echo \"works: $?\"\n");
     console.wait_for("42\r\nworks: 0\r\n");
     side.signal("-TERM");
     assert!(side.finish().status.success());

@@ -38,7 +38,7 @@ fn answer(stream: TcpStream, folder: &Path, served: &Served) -> Option<()> {
         while reader.read_line(&mut line).ok().filter(|length| *length > 0)? > 2 {
             line.clear();
         }
-        let name = request.split(' ').nth(1)?.trim_start_matches(['/', '.']).replace("%25", "%");
+        let name = decoded(request.split(' ').nth(1)?.trim_start_matches(['/', '.']));
         let bytes = fs::read(folder.join(&name)).ok().filter(|_| !name.contains('/'));
         let status = if bytes.is_some() { "200 OK" } else { "404 Not Found" };
         let bytes = bytes.unwrap_or_default();
@@ -46,4 +46,18 @@ fn answer(stream: TcpStream, folder: &Path, served: &Served) -> Option<()> {
         (&stream).write_all(&bytes).ok()?;
         *served.lock().expect("no panic").entry(name).or_default() += bytes.len();
     }
+}
+
+/// A path of a URL, with its bytes that were written in hexadecimal (apt does that with `+`).
+fn decoded(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut name = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(byte) => name.extend([char::from(byte).to_string().as_str(), &part[2..]]),
+            None => name.extend(["%", part]),
+        }
+    }
+    name
 }
