@@ -48,7 +48,7 @@ impl CodeBuffer {
     pub fn new(size: usize) -> io::Result<CodeBuffer> {
         let size = size.clamp(SMALLEST, LARGEST);
         let regions = (size / SMALLEST_REGION).min(REGIONS);
-        let region_bytes = size / regions & !0xfff;
+        let region_bytes = (size / regions) & !0xfff;
         let mapped = HEAD + regions * region_bytes + LARGE_PAGE;
         let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
         // Below 2 GiB, if there is room: host addresses of blocks then fit into an instruction.
