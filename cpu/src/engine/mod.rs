@@ -1,7 +1,7 @@
 //! The engine: finds or translates blocks, enters them, and deals with every reason they come back.
 //!
-//! Reading order: [`frame`] (what translated code sees), [`trampolines`] (the way in and out), [`tlb`] and [`blocks`]
-//! (what is cached), [`translate`] with [`step`] and [`plan`] (what is to be emitted), [`builder`], [`relocate`], [`groups`],
+//! Reading order: [`frame`] (what translated code sees), [`trampolines`] (the way in and out), [`tlb`] and
+//! [`regions`] with [`blocks`], [`pages`], [`packed`] and [`eviction`] (what is cached), [`translate`] with [`step`] and [`plan`] (what is to be emitted), [`builder`], [`relocate`], [`groups`],
 //! [`legacy`], [`transfer`], [`inline_strings`], [`exits`] and [`cold`] (host code), [`dispatch`] (what runs next), [`service`]
 //! and [`accesses`] (what translated code asks of Rust), [`follow_up`] (what changes entail), [`signals`] (faults of the
 //! host), [`options`] (what can be turned off).
