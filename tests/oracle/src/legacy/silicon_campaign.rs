@@ -26,9 +26,11 @@ impl Campaign {
     /// One of them cannot be set up here.
     pub fn new() -> Result<Campaign> {
         let image = image();
+        // First: 32-bit code on the host reaches all that its process has below 4 GiB, and the engine's code would be there.
+        let silicon = Silicon::new(&image)?;
         Ok(Campaign {
             engine: engine::Machine::new(&image)?,
-            silicon: Silicon::new(&image)?,
+            silicon,
             image,
             tally: Tally::default(),
         })
