@@ -28,12 +28,7 @@ impl Campaign {
         let image = image();
         // First: 32-bit code on the host reaches all that its process has below 4 GiB, and the engine's code would be there.
         let silicon = Silicon::new(&image)?;
-        Ok(Campaign {
-            engine: engine::Machine::new(&image)?,
-            silicon,
-            image,
-            tally: Tally::default(),
-        })
+        Ok(Campaign { engine: engine::Machine::new(&image)?, silicon, image, tally: Tally::default() })
     }
 
     /// Runs the cases of seeds `seed` to `seed + cases`, or until so many kinds have failed.
