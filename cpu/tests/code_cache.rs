@@ -4,7 +4,7 @@ mod bare;
 
 use bare::Bare;
 use ftemu_cpu::state::{Segment, State, control, gpr, segment};
-use ftemu_cpu::{Cpu, Icount, Memory, Optimisation, Optimisations};
+use ftemu_cpu::{Cpu, Icount, Memory, Optimisation, Optimisations, Stop};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -158,4 +158,37 @@ fn the_size_can_be_changed_at_any_time() {
         }
     }
     assert!(outcome(&mut cpu, 400_000, 1) == expected);
+}
+
+/// Short blocks, then two accesses off one pointer.
+fn unit(blocks: u64) -> Vec<u8> {
+    let mut a = CodeAssembler::new(64).expect("an assembler");
+    let mut build = || {
+        for _ in 0..blocks {
+            let mut next = a.create_label();
+            a.jmp(next)?;
+            a.set_label(&mut next)?;
+            a.zero_bytes()?;
+        }
+        a.mov(rax, qword_ptr(rbx))?;
+        a.mov(rcx, qword_ptr(rbx + 8))?;
+        a.nop()
+    };
+    build().expect("a program");
+    a.assemble(CODE).expect("a program that assembles")
+}
+
+#[test]
+fn a_guest_goes_on_where_the_room_ends_before_a_general_translation() {
+    /// Less code than is kept free at the end of the room.
+    const BLOCKS: u64 = 60;
+    const UNITS: u64 = 30_000;
+    let unit = unit(BLOCKS);
+    let mut cpu = machine(&unit.repeat(UNITS as usize), &[], 0, false);
+    // Accesses over a page's end are checked together, and always need the general translation.
+    cpu.state_mut().gpr[gpr::RBX] = 0xf_effc;
+    let before = cpu.tally().evictions;
+    assert_eq!(cpu.run(&mut Bare, Icount(UNITS * (BLOCKS + 3)), false), Stop::Count);
+    assert_eq!(cpu.state().rip, CODE + UNITS * unit.len() as u64);
+    assert!(cpu.tally().evictions > before, "there was room for all of it");
 }

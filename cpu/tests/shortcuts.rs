@@ -1,5 +1,5 @@
-//! Grouped look-ups, inlined string instructions, far links, movable blocks and tables changed in place: nobody can tell a CPU with them from one
-//! without, wherever runs are cut, pages end, mappings change, and whatever address code is mapped at.
+//! Grouped look-ups, inlined string instructions, far links, movable blocks and tables changed in place: nobody can tell a
+//! CPU with them from one without, wherever runs are cut, pages end, mappings change, and whatever address code is mapped at.
 
 mod bare;
 

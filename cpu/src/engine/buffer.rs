@@ -46,9 +46,7 @@ impl CodeBuffer {
     /// # Errors
     /// What mmap says (a host that forbids writable executable memory refuses here).
     pub fn new(size: usize) -> io::Result<CodeBuffer> {
-        let size = size.clamp(SMALLEST, LARGEST);
-        let regions = (size / SMALLEST_REGION).min(REGIONS);
-        let region_bytes = (size / regions) & !0xfff;
+        let (regions, region_bytes) = CodeBuffer::divide(size);
         let mapped = HEAD + regions * region_bytes + LARGE_PAGE;
         let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
         // Below 2 GiB, if there is room: host addresses of blocks then fit into an instruction.
@@ -60,6 +58,18 @@ impl CodeBuffer {
             base
         };
         Ok(CodeBuffer { map, mapped, base, region_bytes, regions, current: 1, used: vec![0; regions + 1] })
+    }
+
+    /// How many regions there are for so many bytes, and how large they are.
+    fn divide(size: usize) -> (usize, usize) {
+        let size = size.clamp(SMALLEST, LARGEST);
+        let regions = (size / SMALLEST_REGION).min(REGIONS);
+        (regions, (size / regions) & !0xfff)
+    }
+
+    /// Whether a buffer for `size` bytes would be like this one.
+    pub fn is_for(&self, size: usize) -> bool {
+        CodeBuffer::divide(size) == (self.regions, self.region_bytes)
     }
 
     /// Regions besides the head.

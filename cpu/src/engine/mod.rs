@@ -1,10 +1,10 @@
 //! The engine: finds or translates blocks, enters them, and deals with every reason they come back.
 //!
-//! Reading order: [`frame`] (what translated code sees), [`trampolines`] (the way in and out), [`tlb`] and
-//! [`regions`] with [`blocks`], [`pages`], [`packed`] and [`eviction`] (what is cached), [`translate`] with [`step`] and [`plan`] (what is to be emitted), [`builder`], [`relocate`], [`groups`],
-//! [`legacy`], [`transfer`], [`inline_strings`], [`exits`] and [`cold`] (host code), [`dispatch`] (what runs next), [`service`]
-//! and [`accesses`] (what translated code asks of Rust), [`follow_up`] (what changes entail), [`signals`] (faults of the
-//! host), [`options`] (what can be turned off).
+//! Reading order: [`frame`] (what translated code sees), [`trampolines`] (the way in and out), [`tlb`] and [`regions`] with
+//! [`blocks`], [`pages`], [`packed`] and [`eviction`] (what is cached), [`translate`] with [`step`] and [`plan`] (what is to
+//! be emitted), [`builder`], [`relocate`], [`groups`], [`legacy`], [`transfer`], [`inline_strings`], [`exits`] and [`cold`]
+//! (host code), [`dispatch`] (what runs next), [`service`] and [`accesses`] (what translated code asks of Rust),
+//! [`follow_up`] (what changes entail), [`signals`] (faults of the host), [`options`] (what can be turned off).
 #![allow(unsafe_code)]
 
 mod accesses;
@@ -222,6 +222,9 @@ impl Engine {
     /// # Errors
     /// The host refuses memory.
     pub fn set_code_cache(&mut self, bytes: usize) -> io::Result<()> {
+        if self.buffer.is_for(bytes) {
+            return Ok(());
+        }
         self.forget_derived();
         (self.buffer, self.trampolines) = new_buffer(bytes)?;
         let whole_pages = self.blocks.whole_pages;

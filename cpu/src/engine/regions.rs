@@ -17,6 +17,8 @@ use iced_x86::Instruction;
 /// Bits of an index within a region. One bit of a site's number is taken, see [`super::sites::COMMIT`].
 const INDEX_BITS: u32 = 24;
 const INDEX: u32 = (1 << INDEX_BITS) - 1;
+/// The sites whose numbers are fixed.
+const SHARED: [Packed; FIXED] = [Packed::Miss, Packed::Fault, Packed::Leave];
 
 /// Which instruction the host code from an offset on belongs to.
 #[derive(Clone, Copy)]
@@ -97,7 +99,7 @@ impl Blocks {
         all.resize_with(regions + 1, Region::default);
         let mut fresh =
             Blocks { regions: all, pages: CodePages::default(), dropped: Vec::new(), live: 0, whole_pages: false };
-        fresh.regions[0].sites.extend([Packed::Miss, Packed::Fault, Packed::Leave]);
+        fresh.regions[0].sites.extend(SHARED);
         fresh
     }
 
@@ -205,7 +207,7 @@ impl Blocks {
         let home = &mut self.regions[region];
         if region == 0 {
             home.clear();
-            home.sites.extend([Packed::Miss, Packed::Fault, Packed::Leave]);
+            home.sites.extend(SHARED);
         }
         (block.offsets, block.marks) = (home.offsets.len() as u32, home.marks.len() as u32);
         (block.links, block.mark_count) = (NONE, marks.len() as u16);
@@ -257,8 +259,9 @@ impl Blocks {
         let epoch = self.region(site).epoch;
         let next = self.get(number).links;
         let links = &mut self.regions[(number >> INDEX_BITS) as usize].links;
+        let place = links.len() as u32;
         links.push(Incoming { site, epoch, next });
-        self.get_mut(number).links = links_end(links);
+        self.get_mut(number).links = place;
     }
 
     /// Drops the blocks that cover any of `length` bytes at guest-physical `address`.
@@ -373,8 +376,4 @@ impl Blocks {
         }
         self.live = 0;
     }
-}
-
-fn links_end(links: &[Incoming]) -> u32 {
-    links.len() as u32 - 1
 }
