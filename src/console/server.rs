@@ -213,8 +213,9 @@ impl Session<'_> {
 
     /// The last words: all that was released, and why there is no more.
     async fn end(&mut self, finish: &Finish, mut asked: mpsc::Receiver<FromClient>) -> Result<()> {
-        // It has only just heard that this side is the one to ask.
-        while *finish == Finish::PoweredOff && self.position.is_none() {
+        // It may have only just heard that this side is the one to ask.
+        let asks = *finish == Finish::PoweredOff && self.told.standing.is_some_and(|standing| standing.live);
+        while asks && self.position.is_none() {
             self.hear(asked.recv().await.context("the client is gone")?).await?;
         }
         self.show().await?;

@@ -272,8 +272,8 @@ impl Edge {
                 action => inner.carry_out(action),
             }
         }
-        // Of a guest that is off, either side may show the end.
-        let off = matches!(*self.finished.borrow(), Some(Finish::PoweredOff));
+        // Of a guest that is off, either side may show the end, if it has all of it.
+        let off = (inner.live || inner.paired) && matches!(*self.finished.borrow(), Some(Finish::PoweredOff));
         let status = inner.node.status();
         inner.sinks.policy.set_protected(status.protected);
         let live = status.live || off;

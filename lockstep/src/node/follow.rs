@@ -138,9 +138,12 @@ impl Following {
         self.agrees_here &= work.is_none();
         if work.is_none() {
             common.record_to(self.next);
-            match self.finishing {
-                true => common.finish(Finish::PoweredOff),
-                false => self.finish_decision(common),
+            if self.finishing {
+                // The primary parts only when everything is out.
+                common.outputs.released_by_peer(common.guest.at.count);
+                common.finish(Finish::PoweredOff);
+            } else {
+                self.finish_decision(common);
             }
         }
         work

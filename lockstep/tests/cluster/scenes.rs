@@ -70,6 +70,11 @@ fn a_guest_that_switches_itself_off_ends_both_sides() {
             assert_eq!(process.finished, Some(Finish::PoweredOff), "seed {seed}");
         }
         assert_eq!(world.checker.powered_off, 1);
+        for process in &world.processes[..2] {
+            // A client may ask either for the guest's last words.
+            let shown = process.driver.node.console(0, 0).bytes;
+            assert!(world.checker.stream.ends_with(&shown) && !shown.is_empty(), "seed {seed}");
+        }
         let history = world.history(1);
         world.checker.reference(seed, &history, ftemu_cpu::Icount(0), false).unwrap();
         let [first, second] = &world.disks;
