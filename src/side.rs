@@ -28,6 +28,9 @@ use crate::{console, host, identity, screen};
 /// How long the ends of links and consoles may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How long console clients may take to read the end of a guest that is off: there is nobody else to ask.
+const LAST_READING: Duration = Duration::from_secs(5);
+
 /// How often a bar is drawn anew.
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -167,7 +170,7 @@ impl Side {
             finish = edge.finished() => finish,
             never = self.attend(&edge, link, must_pair, dismissed, &mut clients, keyboard) => match never {},
         };
-        clients.finish(LAST_WORDS).await;
+        clients.finish(if finish == Finish::PoweredOff { LAST_READING } else { LAST_WORDS }).await;
         for link in edge.take_links() {
             link.finish(LAST_WORDS, 0, "this side is done").await;
         }
