@@ -64,48 +64,56 @@ pub enum Command {
 #[command(after_help = RUN_EXAMPLES)]
 pub struct RunArguments {
     /// The guest's disks and CDs.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Drives")]
     pub drives: crate::drives::DriveArguments,
-    /// What to start from, in this order: c the first disk, d the first CD, n the network.
-    #[arg(long, value_name = "ORDER", default_value = "cdn", value_parser = crate::firmware::boot_order)]
+    /// What to start from, in this order: c the first disk, d the first CD, n the network. `dc`: the CD, else the disk.
+    #[arg(help_heading = MACHINE, long, value_name = "ORDER", default_value = "cdn", value_parser = crate::firmware::boot_order)]
     pub boot: crate::firmware::BootOrder,
     /// The BIOS to start disks with [default: SeaBIOS of the package `seabios`].
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = MACHINE, long, value_name = "FILE")]
     pub firmware: Option<PathBuf>,
     /// Start this Linux kernel (a bzImage, as in /boot/vmlinuz-*) without a BIOS.
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = MACHINE, long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk.
-    #[arg(long, value_name = "FILE", requires = "kernel")]
+    #[arg(help_heading = MACHINE, long, value_name = "FILE", requires = "kernel")]
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
-    #[arg(long, value_name = "TEXT", default_value = "console=ttyS0", requires = "kernel")]
+    #[arg(help_heading = MACHINE, long, value_name = "TEXT", default_value = "console=ttyS0", requires = "kernel")]
     pub append: String,
-    /// The guest's memory.
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = units::bytes)]
+    /// The guest's memory, with its unit M or G: 2M to 512G, if the host has as much.
+    #[arg(help_heading = MACHINE, long, value_name = "SIZE", default_value = "512M", value_parser = units::bytes)]
     pub memory: u64,
     /// Its network cards.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = NETWORK)]
     pub cards: crate::network::CardArguments,
     /// If the standby cannot be reached, run the guest all the same, unprotected, and keep trying.
-    #[arg(long, requires = "peer")]
+    #[arg(help_heading = PAIR, long, requires = "peer")]
     pub unprotected_if_alone: bool,
     /// Print where the guest's thread spends its time, at the end and on SIGUSR1, on standard error.
-    #[arg(long)]
+    #[arg(help_heading = ENGINE, long)]
     pub attribution: bool,
     /// Leave standard input and output alone; the console is reached by --console-listen.
-    #[arg(long)]
+    #[arg(help_heading = SCREEN, long)]
     pub no_stdio: bool,
     /// What makes the CPU fast.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = ENGINE)]
     pub without: crate::without::WithoutArguments,
     /// Remove what earlier guests left at the arbiter. Only when none of them runs any more!
-    #[arg(long, requires = "arbiter")]
+    #[arg(help_heading = PAIR, long, requires = "arbiter")]
     pub forget_claims: bool,
     /// What both sides of a pair have.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = PAIR)]
     pub side: SideArguments,
 }
+
+/// Headings of the help: the options of `run` and `standby` are many.
+const MACHINE: &str = "The machine";
+const NETWORK: &str = "Networks";
+const PAIR: &str = "The pair";
+const SCREEN: &str = "Console and screen";
+const RECORDS: &str = "Records and reports";
+const ENGINE: &str = "The engine";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -115,6 +123,10 @@ Examples:
     ftemu run debian.img --peer server-b:7700
   An installation, on a disk that stays as it is, with more memory:
     ftemu run disk.qcow2 --cdrom install.iso --boot d --memory 2G --snapshot
+  With a screen (any VNC viewer), and with a network that needs no root; ssh -p 2222 localhost reaches the guest:
+    ftemu run debian.img --vnc 127.0.0.1:5901 --net user --forward 2222:22
+  On a bridge, behind a tap of your own (docs/NETWORK.md), and reached by `ftemu screenshot`, `sendkey`, `press`:
+    ftemu run debian.img --net tap=tap0 --console-listen 127.0.0.1:7711
   A kernel without a disk:
     ftemu run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0
   ... which also survives silence (a cut cable, a stopped server), not only a process's death:
@@ -129,14 +141,14 @@ Exit status: 0 the guest switched itself off or was stopped by a signal; 1 an er
 #[command(after_help = STANDBY_EXAMPLES)]
 pub struct StandbyArguments {
     /// This server's copies of the guest's disks and CDs, in the order that `run` has them.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Drives")]
     pub drives: crate::drives::DriveArguments,
     /// Exit when this standby has lost its guest (its primary is gone too early, or the two differed), instead of
     /// waiting for the next one.
-    #[arg(long)]
+    #[arg(help_heading = PAIR, long)]
     pub once: bool,
     /// What both sides of a pair have.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = PAIR)]
     pub side: SideArguments,
 }
 
@@ -159,7 +171,7 @@ pub struct SideArguments {
     #[arg(long, value_name = "HOST:PORT")]
     pub peer: Option<String>,
     /// Wait here for the other server (UDP, and TCP on the same port).
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = units::address)]
     pub listen: Option<SocketAddr>,
     /// The keys of servers that may be the other one [default: `trust` in the identity's folder].
     #[arg(long, value_name = "FILE")]
@@ -171,26 +183,26 @@ pub struct SideArguments {
     /// Without an arbiter a side goes on alone only after the death of the other one's process, not after silence.
     #[arg(long, value_name = "file:PATH", value_parser = crate::arbiter::parse)]
     pub arbiter: Option<PathBuf>,
-    /// The other server counts as gone after this long without a sign of life.
+    /// The other server counts as gone after this long without a sign of life; with its unit ms, s or m.
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = units::duration)]
     pub silence_limit: Duration,
     /// Serve the guest's console here (TCP, not encrypted: keep it on loopback).
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(help_heading = SCREEN, long, value_name = "ADDRESS:PORT", value_parser = units::address)]
     pub console_listen: Option<SocketAddr>,
     /// Who may see the guest's screen.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SCREEN)]
     pub screen: crate::screen::arguments::VncArguments,
     /// The guest's networks.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = NETWORK)]
     pub network: crate::network::NetworkArguments,
     /// Record the guest for `ftemu replay`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = RECORDS, long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Write what happens as lines of JSON; `-` is standard output (with --no-stdio).
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = RECORDS, long, value_name = "FILE")]
     pub events: Option<PathBuf>,
     /// How often a line with the current figures goes there.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
+    #[arg(help_heading = RECORDS, long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     pub status_interval: Duration,
     /// Pretend to be another build, to see that the other side refuses.
     #[arg(long, hide = true)]

@@ -1,15 +1,17 @@
 //! The guest from its files.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use ftemu_devices::config::BootFrom;
-use ftemu_devices::{Config, Machine};
+use ftemu_devices::{Config, Machine, MachineError};
 use serde_json::json;
 
 use crate::arguments::RunArguments;
 use crate::drives::Drives;
 use crate::journal::Journal;
+use crate::units::show_bytes;
 use crate::{firmware, host};
 
 /// A machine with the drives given and what the user wants it to start, ready for its first instruction.
@@ -50,7 +52,13 @@ pub fn load(arguments: &RunArguments, drives: &Drives, journal: &Journal) -> Res
         option_roms,
         ..Config::default()
     };
-    let mut machine = Machine::new(&config).context("cannot make the guest's machine")?;
+    let mut machine = Machine::new(&config).map_err(|error| match error {
+        MachineError::Host(error) if error.kind() == ErrorKind::OutOfMemory => anyhow!(
+            "this host has not the memory for a guest with --memory {}: give less, or end other programs",
+            show_bytes(config.memory_bytes)
+        ),
+        error => Error::new(error).context("cannot make the guest's machine"),
+    })?;
     arguments.without.apply(machine.cpu_mut())?;
     for (drive, storage) in (0u8..).zip(drives.handles()) {
         machine.attach(drive, storage).context("cannot attach a drive")?;

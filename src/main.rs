@@ -51,7 +51,16 @@ fn main() -> ExitCode {
         Command::Image(arguments) => image::image(&arguments),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("ftemu: error: {error:#}");
+        eprintln!("ftemu: error: {}", told(&error));
         ExitCode::FAILURE
+    })
+}
+
+/// An error and its causes, each of them once: many errors tell their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.contains(&cause) {
+        true => told,
+        false if told.is_empty() => cause,
+        false => format!("{told}: {cause}"),
     })
 }

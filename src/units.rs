@@ -1,8 +1,9 @@
 //! Sizes and times as users write them.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Bytes from `256M`, `1G`, `4096K`.
+/// Bytes from `256M`, `1G`, `4096K`, `2T`.
 ///
 /// # Errors
 /// In words for the user.
@@ -11,7 +12,8 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         Some((at, 'K' | 'k')) => (&text[..at], 1 << 10),
         Some((at, 'M' | 'm')) => (&text[..at], 1 << 20),
         Some((at, 'G' | 'g')) => (&text[..at], 1 << 30),
-        _ => return Err("write a size with its unit: 256M or 1G".into()),
+        Some((at, 'T' | 't')) => (&text[..at], 1 << 40),
+        _ => return Err("write a size with its unit (K, M, G, T): 256M or 1G".into()),
     };
     let number: u64 = number.parse().map_err(|_| "write a size as a whole number and a unit: 256M or 1G".to_owned())?;
     number.checked_mul(factor).ok_or_else(|| "that is more than any machine has".into())
@@ -31,6 +33,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "m" => Ok(Duration::from_secs(60 * u64::from(number))),
         _ => Err("write a time with its unit: 250ms, 2s, 1m".into()),
     }
+}
+
+/// An address to listen on, from `127.0.0.1:7711`, `[::1]:7711`, `localhost:7711`.
+///
+/// # Errors
+/// In words for the user.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address = local.as_deref().unwrap_or(text).parse();
+    address
+        .map_err(|_| "write an IP address of this server and a port (up to 65535): 127.0.0.1:7711 or [::1]:7711".into())
 }
 
 /// Bytes for people.
@@ -54,6 +67,7 @@ mod tests {
     fn sizes() {
         assert_eq!(bytes("256M"), Ok(256 << 20));
         assert_eq!(bytes("1G"), Ok(1 << 30));
+        assert_eq!(bytes("2T"), Ok(2 << 40));
         for bad in ["", "256", "M", "-1M", "1.5G", "99999999999999999999G", "18446744073709551615K", "1é"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
@@ -65,6 +79,16 @@ mod tests {
         assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
         for bad in ["", "ms", "5", "5h", "-5s", "99999999999s"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(address("127.0.0.1:5901"), Ok(SocketAddr::from(([127, 0, 0, 1], 5901))));
+        assert_eq!(address("localhost:1"), address("127.0.0.1:1"));
+        assert!(address("[::1]:7711").is_ok());
+        for bad in ["", "5901", ":5901", "127.0.0.1", "127.0.0.1:99999", "server-a:7711"] {
+            assert!(address(bad).unwrap_err().contains("127.0.0.1:7711"), "{bad}");
         }
     }
 

@@ -6,6 +6,7 @@ mod processes;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use ftemu_images::tiny;
 use processes::{Folder, Side, bytes_of, guest_arguments, run, side_arguments};
@@ -59,11 +60,31 @@ fn arguments_are_explained() {
         (&["--arbiter", "etcd://x"], "file:/shared/guest1"),
         (&["--unprotected-if-alone"], "--peer"),
         (&["--events", "-"], "--no-stdio"),
+        (&["--console-listen", "7711"], "127.0.0.1:7711"),
+        (&["--vnc", "localhost"], "127.0.0.1:7711"),
+        (&["--boot", "a"], "c (disk), d (CD), n (network)"),
     ] {
         let arguments = ["run", "--kernel", &kernel].into_iter().chain(arguments.iter().copied());
         run(arguments).failed_saying(&[words]);
     }
     run(["standby"]).failed_saying(&["--listen", "--peer"]);
+    run(["screenshot", "socket", "out.png"]).failed_saying(&["--console-listen"]);
+    run(["sendkey", "127.0.0.1:1", "ctrl-alt-nothing"]).failed_saying(&["nothing", "sendkey --help"]);
+}
+
+#[test]
+fn memory_that_the_host_does_not_have_is_named() {
+    let folder = Folder::new();
+    let kernel = text(&folder.file("kernel", &tiny::lines(1, 1, 1).kernel));
+    run(["run", "--kernel", &kernel, "--memory", "1T"]).failed_saying(&["at most 512 GiB"]);
+    // A shell that allows 16 GiB, whatever the host has.
+    let script = "ulimit -v 16777216 && exec \"$0\" run --no-stdio --memory 32G --kernel \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(processes::program().get_program()).arg(&kernel);
+    let output = command.stdin(Stdio::null()).output().expect("a shell is here");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && complaints.contains("--memory 32768 MiB"), "{complaints}");
+    assert!(complaints.contains("give less"), "{complaints}");
 }
 
 #[test]
@@ -113,7 +134,9 @@ fn a_trust_file_is_needed_and_explained() {
     let folder = Folder::new();
     let identity = text(&folder.path("alone"));
     let listen = ["standby", "--identity", &identity, "--listen", "127.0.0.1:0"];
-    run(listen).failed_saying(&["cannot read the trust file", "ftemu identity", "own key is ftemu1:"]);
+    let outcome = run(listen);
+    outcome.failed_saying(&["cannot read the trust file", "ftemu identity", "own key is ftemu1:"]);
+    assert_eq!(outcome.complaints.matches("No such file").count(), 1, "{}", outcome.complaints);
     folder.file("alone/trust", b"hello\n");
     run(listen).failed_saying(&["line 1", "no key"]);
 }

@@ -120,3 +120,39 @@ fn help_teaches_and_mistakes_are_explained() {
     image(&["build", "debian", "--output", "x.img", "--arch", "i386", "--kernel", "cloud"])
         .failed_saying(&["not for i386"]);
 }
+
+#[test]
+fn what_cannot_be_a_disk_is_not_taken_for_one() {
+    let folder = Folder::new();
+    let lost = folder.file("lost.vmdk", &[7; 4096]);
+    for words in [["info", text(&lost)], ["check", text(&lost)]] {
+        image(&words).failed_saying(&["lost.vmdk", "its name says vmdk"]);
+    }
+    image(&["import", text(&lost), text(&folder.path("new.img"))]).failed_saying(&["its name says vmdk"]);
+    image(&["create", text(&folder.path("new.vhdx")), "--size", "1M"]).failed_saying(&["only read"]);
+    assert!(!folder.path("new.img").exists() && !folder.path("new.vhdx").exists());
+    let pipe = folder.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is here").success());
+    for command in ["info", "check"] {
+        image(&[command, text(&pipe)]).failed_saying(&["not a file"]);
+    }
+}
+
+#[test]
+fn a_disk_that_was_not_closed_is_refused_with_what_repairs_it() {
+    let folder = Folder::new();
+    let disk = folder.path("disk.qcow2");
+    assert!(image(&["create", text(&disk), "--size", "1M"]).status.success());
+    let mut bytes = fs::read(&disk).expect("a file");
+    // The header's incompatible features: dirty.
+    bytes[79] |= 1;
+    fs::write(&disk, &bytes).expect("a file");
+    let refused = image(&["check", text(&disk)]);
+    refused.failed_saying(&["disk.qcow2", "qemu-img check -r all"]);
+    assert!(!refused.complaints.contains("`ftemu image check`"), "{}", refused.complaints);
+    for more in [&[][..], &["--snapshot"]] {
+        run(["run", "--no-stdio", text(&disk)].iter().chain(more)).failed_saying(&["qemu-img check -r all"]);
+    }
+    let told = image(&["info", text(&disk)]).output;
+    assert!(told.contains("cannot") && told.contains("qemu-img check"), "{told}");
+}

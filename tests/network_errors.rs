@@ -3,6 +3,7 @@
 mod processes;
 
 use std::ffi::OsStr;
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use ftemu_images::tiny;
@@ -20,6 +21,10 @@ fn a_network_that_is_not_there_is_named_with_what_to_do() {
     with(&["--net", "bridge"]).failed_saying(&["none, user or tap=NAME"]);
     with(&["--net", "none", "--forward", "2222:22"]).failed_saying(&["--forward needs one --net user"]);
     with(&["--net", "user", "--forward", "22"]).failed_saying(&["HOST:GUEST"]);
+    with(&["--net", "user", "--forward", "2222:22,2222:80"]).failed_saying(&["2222", "already leads"]);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let forward = format!("{}:22", taken.local_addr().expect("an address").port());
+    with(&["--net", "user", "--forward", &forward]).failed_saying(&[&forward, "in use by another program"]);
     with(&["--net", "none", "--mac", "01:00:00:00:00:01"]).failed_saying(&["address of a group"]);
 }
 

@@ -125,8 +125,8 @@ impl<'a> Client<'a> {
         let named = self.arguments.servers.iter().zip(&self.servers);
         let troubles: Vec<String> = named.map(|(name, server)| format!("{name}: {}", server.trouble)).collect();
         bail!(
-            "no server could be reached for {} s ({}); is one of them running with --console-listen?",
-            self.arguments.patience.as_secs(),
+            "no server could be reached for {:?} ({}); is one of them running with --console-listen?",
+            self.arguments.patience,
             troubles.join("; ")
         )
     }

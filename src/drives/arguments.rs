@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::Resettable;
 
 use super::spec::{Spec, parse};
 
 /// Which drives the guest has.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Drives")]
 pub struct DriveArguments {
     /// The guest's disk: a raw or qcow2 image. Short for a first --drive.
-    #[arg(value_name = "DISK")]
+    #[arg(value_name = "DISK", help_heading = Resettable::Reset)]
     pub disk: Option<PathBuf>,
     /// A further disk. Both sides of a pair name their own copies, in the same order; the standby's are made equal to the
-    /// primary's. A comma in a file's name is written twice.
+    /// primary's. A comma in a file's name is written twice. As in --drive data.qcow2,if=virtio.
     #[arg(
         long = "drive",
         value_name = "FILE[,if=ide|virtio][,readonly][,serial=TEXT][,format=raw|qcow2][,snapshot]",

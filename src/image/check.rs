@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use ftemu_images::{Disk, Format, Options, import, qcow2};
+use anyhow::{Error, Result, anyhow};
+use ftemu_images::{Disk, Format, ImageError, Options, import, qcow2};
 
 use super::{CheckArguments, progress};
 
@@ -15,22 +15,19 @@ const LEAKS: u8 = 3;
 pub(super) fn check(arguments: &CheckArguments) -> Result<ExitCode> {
     let path = &arguments.image;
     let shown = path.display();
-    let format = import::summary(path).map_or(Format::Qcow2, |summary| summary.format);
-    // Tables first, as for a guest.
-    let opened = if format.runs() {
-        Disk::open(path, &Options { read_only: true, ..Options::default() }).map(drop)
-    } else {
-        import::summary(path).map(drop)
-    };
-    if format != Format::Qcow2 || qcow2::header(path).is_err() {
-        opened?;
+    let format = import::summary(path).map_err(plainly)?.format;
+    let reader = Options { read_only: true, ..Options::default() };
+    if format != Format::Qcow2 {
+        if format.runs() {
+            Disk::open(path, &reader)?;
+        }
         println!("{shown}: {format} has no reference counts; its header and tables are right");
         return Ok(ExitCode::SUCCESS);
     }
     let bar = progress::bar("checking");
     let report = qcow2::check(path, &mut |done, all| progress::show(&bar, done, all));
     bar.finish_and_clear();
-    let report = report?;
+    let report = report.map_err(plainly)?;
     for finding in &report.findings {
         println!("{finding}");
     }
@@ -49,8 +46,19 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(LEAKS));
     }
-    // Clean counts, and yet it did not open: a backing file that is gone, say.
-    opened?;
+    // Clean counts, and yet it may not open: a backing file that is gone, say.
+    Disk::open(path, &reader).map_err(plainly)?;
     println!("no errors");
     Ok(ExitCode::SUCCESS)
+}
+
+/// An error without the advice to make this check.
+fn plainly(error: ImageError) -> Error {
+    match error {
+        ImageError::Damaged { path, format, reason } => anyhow!(
+            "{}: the {format} image is damaged: {reason}; copy it again from where it came from, or repair a copy of it",
+            path.display()
+        ),
+        other => other.into(),
+    }
 }

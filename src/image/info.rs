@@ -48,13 +48,17 @@ impl Facts {
         self.header.as_ref()?.backing.as_deref()
     }
 
+    fn obstacle(&self) -> Option<String> {
+        self.header.as_ref()?.obstacle()
+    }
+
     fn json(&self) -> Value {
         let mut value = json!({
             "file": self.path.display().to_string(),
             "format": self.format.to_string(),
             "bytes": self.bytes,
             "used_bytes": self.used,
-            "runs": self.format.runs(),
+            "runs": self.format.runs() && self.obstacle().is_none(),
         });
         if let Some(header) = &self.header {
             value["qcow2"] = json!({
@@ -85,6 +89,10 @@ impl Facts {
         }
         if let Some(backing) = self.backing() {
             println!("builds on {backing}, which must stay as it is");
+        }
+        if let Some(why) = self.obstacle() {
+            println!("cannot   run as it is: {why}");
+            return;
         }
         let new = self.path.with_extension("qcow2");
         match self.format.runs() {

@@ -41,14 +41,20 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = INFO_EXAMPLES)]
 struct InfoArguments {
-    /// The image.
+    /// The image; a guest may be running from it.
     #[arg(value_name = "FILE")]
     image: PathBuf,
-    /// As JSON.
+    /// As JSON; sizes are in bytes.
     #[arg(long)]
     json: bool,
 }
+
+const INFO_EXAMPLES: &str = "\
+Examples:
+  ftemu image info disk.vmdk
+  ftemu image info --json disk.qcow2 | jq .bytes";
 
 #[derive(Debug, Args)]
 #[command(after_help = CREATE_EXAMPLES)]
@@ -56,7 +62,7 @@ struct CreateArguments {
     /// The new file.
     #[arg(value_name = "FILE")]
     image: PathBuf,
-    /// The disk's size [default: the backing image's].
+    /// The disk's size, with its unit K, M, G or T [default: the backing image's].
     #[arg(long, value_name = "SIZE", value_parser = units::bytes, required_unless_present = "backing")]
     size: Option<u64>,
     /// raw or qcow2 [default: by the file's ending, qcow2 with --backing].
@@ -98,12 +104,15 @@ The image that is read is not changed. What is zero takes no space in the new on
 #[derive(Debug, Args)]
 #[command(after_help = CHECK_HELP)]
 struct CheckArguments {
-    /// The image.
+    /// The image; nobody may be writing to it.
     #[arg(value_name = "FILE")]
     image: PathBuf,
 }
 
 const CHECK_HELP: &str = "\
+Examples:
+  ftemu image check disk.qcow2
+
 Exit status: 0 nothing is wrong; 1 it could not be checked; 2 the disk's contents are in danger; 3 space is lost, but the
 contents are fine. (`qemu-img check` uses the same numbers.)";
 
@@ -125,7 +134,7 @@ pub fn image(arguments: &ImageArguments) -> Result<ExitCode> {
 /// The format for a new file: as told, or as its name says.
 fn format_for(path: &std::path::Path, told: Option<Format>) -> Result<Format> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-    let format = told.unwrap_or(if ending.as_deref() == Some("qcow2") { Format::Qcow2 } else { Format::Raw });
+    let format = told.or_else(|| ending?.parse().ok()).unwrap_or(Format::Raw);
     anyhow::ensure!(format.runs(), "{format} images are only read; raw and qcow2 ones are made");
     Ok(format)
 }

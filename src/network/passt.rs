@@ -4,6 +4,8 @@
 
 mod incoming;
 mod outgoing;
+mod ports;
+mod waiting;
 
 pub use outgoing::Queue;
 
@@ -37,8 +39,9 @@ impl Passt {
     /// Starts passt. Must be called inside of a runtime.
     ///
     /// # Errors
-    /// When it is not installed or does not start.
+    /// When it is not installed or does not start, or a port cannot be had.
     pub fn start(forwards: &[Forward]) -> Result<(Self, Queue)> {
+        ports::check(forwards)?;
         let (ours, theirs) = Pair::pair().context("cannot make a socket for passt")?;
         ours.set_nonblocking(true).context("cannot make a socket for passt")?;
         make_roomy(&theirs);

@@ -1,9 +1,10 @@
 //! A tap device: the kernel's end of a cable. What is written comes out of it, what goes into it can be read.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -38,7 +39,12 @@ impl Tap {
         );
         there.map_err(|_| anyhow!("there is no network interface {name}; {make}"))?;
         let file = OpenOptions::new().read(true).write(true).open(DEVICE);
-        let file = file.with_context(|| format!("cannot open {DEVICE}; is the kernel module tun loaded?"))?;
+        let file = file.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                anyhow!("no permission to open {DEVICE}; as root, let everybody: chmod 666 {DEVICE} (taps stay their owners')")
+            }
+            _ => anyhow!("cannot open {DEVICE}; is the kernel module tun loaded (modprobe tun)? {error}"),
+        })?;
         tun::attach(&file, name).map_err(|error| match error {
             Errno::PERM => anyhow!(
                 "no permission to use the tap {name}; it must be yours: ip tuntap add dev {name} mode tap user $USER"

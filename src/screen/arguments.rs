@@ -14,7 +14,7 @@ use crate::units;
 pub struct VncArguments {
     /// Show the guest's screen here to VNC viewers, which also get its keyboard and mouse (not encrypted, no password:
     /// keep it on loopback and reach it through SSH).
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = units::address)]
     pub vnc: Option<SocketAddr>,
     /// Let --vnc listen where other machines reach it.
     #[arg(long, requires = "vnc")]
@@ -39,7 +39,9 @@ pub struct Servers(pub Vec<String>);
 fn servers(text: &str) -> Result<Servers, String> {
     let addresses: Vec<String> = text.split(',').map(str::to_owned).collect();
     match addresses.iter().find(|address| !address.contains(':')) {
-        Some(wrong) => Err(format!("{wrong:?} is no ADDRESS:PORT")),
+        Some(wrong) => Err(format!(
+            "{wrong:?} is no ADDRESS:PORT: say where the guest's server has its --console-listen, as in 127.0.0.1:7711"
+        )),
         None => Ok(Servers(addresses)),
     }
 }

@@ -48,9 +48,9 @@ impl Talk {
         let found = timeout(at.patience, search).await;
         found.map_err(|_| {
             anyhow::anyhow!(
-                "no server that runs the guest could be reached for {} s ({}); is one of them running with \
+                "no server that runs the guest could be reached for {:?} ({}); is one of them running with \
                  --console-listen?",
-                at.patience.as_secs(),
+                at.patience,
                 troubles.join("; ")
             )
         })

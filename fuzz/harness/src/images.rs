@@ -27,6 +27,13 @@ const KINDS: [(&str, &str); 9] = [
     ("vdi", ""),
 ];
 
+/// Extents in a descriptor.
+const DESCRIBED: [&str; 3] = [
+    "createType=\"monolithicFlat\"\nRW 128 FLAT \"flat\" 0\n",
+    "createType=\"twoGbMaxExtentSparse\"\nRW 512 SPARSE \"sparse\"\nRW 512 SPARSE \"sparse\"\n",
+    "createType=\"twoGbMaxExtentFlat\"\nRW 64 FLAT \"flat\" 64\nRW 8 ZERO\nRDONLY 8 FLAT \"flat\" 3\n",
+];
+
 /// A good image, and where its bytes are not zero.
 struct Good {
     bytes: Vec<u8>,
@@ -91,6 +98,33 @@ pub fn damaged(bytes: &[u8]) {
     }
     let (folder, path) = place();
     fs::write(&path, image).expect("a file");
+    handle(&path);
+    drop(folder);
+}
+
+/// Descriptors of a VMDK in several files, with bytes changed or put in between: where, what, and how often. The first byte says
+/// which one.
+///
+/// # Panics
+/// When something is broken.
+pub fn descriptor(bytes: &[u8]) {
+    let Some((first, changes)) = bytes.split_first() else { return };
+    let extents = DESCRIBED[usize::from(*first) % DESCRIBED.len()];
+    let mut text =
+        format!("# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n{extents}").into_bytes();
+    for [at, value, count] in changes.as_chunks().0.iter().take(CHANGES) {
+        // Behind what tells the format.
+        let at = 22 + usize::from(*at) % (text.len() - 21);
+        match count {
+            0 => text.truncate(at),
+            1..=127 => text.get_mut(at).into_iter().for_each(|byte| *byte = *value),
+            _ => drop(text.splice(at..at, std::iter::repeat_n(*value, usize::from(count - 127)))),
+        }
+    }
+    let (folder, path) = place();
+    fs::write(folder.path().join("flat"), [7; 64 << 10]).expect("a file");
+    fs::write(folder.path().join("sparse"), &GOOD[3].bytes).expect("a file");
+    fs::write(&path, text).expect("a file");
     handle(&path);
     drop(folder);
 }

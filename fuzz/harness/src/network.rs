@@ -8,6 +8,10 @@ use ftemu_lockstep::stations::Stations;
 use ftemu_lockstep::wire::Reader;
 use ftemu_lockstep::{Guest, Icount, Identity, Message, RecordReader, file};
 
+use crate::program::passt::outgoing::Queue;
+use crate::program::passt::waiting::{Front, Waiting};
+use crate::viewer::now;
+
 /// A configuration in a record that asks for more RAM than this is not tried.
 const MOST_MEMORY: u64 = 64 << 20;
 const PREFIX_BYTES: usize = 20;
@@ -108,6 +112,45 @@ pub fn frame(bytes: &[u8]) {
     for (nic, frame) in stations.announcements() {
         assert!((60..200).contains(&frame.len()) && stations.is_own(nic, &frame));
     }
+}
+
+/// Any bytes as what passt says, in pieces; then as frames that a guest sends to it, of which each comes out as one of them was,
+/// or without its end.
+///
+/// # Panics
+/// When something is broken.
+pub fn passt(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else { return };
+    let whole = frames_of(rest, rest.len());
+    assert_eq!(whole, frames_of(rest, 1 + usize::from(*first)), "what is read depends on the pieces");
+    let (queue, mut sent, mut rest) = (Queue::default(), Vec::new(), rest);
+    while let Some((length, more)) = rest.split_first() {
+        let (frame, more) = more.split_at(usize::from(*length).min(more.len()));
+        queue.send(frame);
+        sent.push(frame);
+        rest = more;
+    }
+    if !sent.is_empty() {
+        let queued = now(queue.next(usize::MAX)).expect("what was sent");
+        let (queued, trouble) = frames_of(&queued, queued.len());
+        assert!(trouble == Front::Part && queued.len() <= sent.len());
+        assert!(queued.iter().all(|frame| sent.iter().any(|sent| sent.starts_with(frame))));
+    }
+}
+
+/// The frames in a stream that comes in pieces, and what is behind them.
+fn frames_of(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Front) {
+    let (mut waiting, mut frames) = (Waiting::default(), Vec::new());
+    for piece in bytes.chunks(piece.max(1)) {
+        waiting.make_room(piece.len());
+        waiting.end().extend_from_slice(piece);
+        while waiting.front() == Front::Frame {
+            let before = waiting.len();
+            frames.push(waiting.take().expect("the frame at the front"));
+            assert!(waiting.len() < before);
+        }
+    }
+    (frames, waiting.front())
 }
 
 /// Any bytes as a package's archive of files, of which one is wanted.

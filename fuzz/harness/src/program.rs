@@ -7,6 +7,13 @@ pub mod keys;
 pub mod protocol;
 
 /// As in the program.
+#[path = "../../../src/network/passt"]
+pub mod passt {
+    pub mod outgoing;
+    pub mod waiting;
+}
+
+/// As in the program.
 #[path = "../../../src/screen/vnc"]
 pub mod vnc {
     pub mod format;

@@ -57,6 +57,7 @@ fn kernels_images_and_packages_are_taken_or_refused() {
     feed(0x4e21, 20, 4096, harness::kernel);
     feed(0x1236e, 40, 4096, harness::images::image);
     feed(0xda3a6ed, 120, 128, harness::images::damaged);
+    feed(0xde5c, 200, 60, harness::images::descriptor);
     feed(0x3ac4, 200, 2048, harness::network::package);
 }
 
@@ -70,6 +71,7 @@ fn lines_between_servers_and_records_take_anything() {
 #[test]
 fn frames_viewers_and_clients_may_say_anything() {
     feed(0xf2a3e, 2000, 400, harness::network::frame);
+    feed(0x9a557, 2000, 400, harness::network::passt);
     feed(0x71e3, 500, 400, harness::viewer::viewer);
     feed(0xc0501e, 2000, 200, harness::viewer::console);
 }

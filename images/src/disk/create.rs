@@ -36,7 +36,8 @@ pub fn create(path: &Path, bytes: u64, format: Format, backing: Option<(&str, Fo
         }),
     };
     // What was just made is looked at as any image is: its backing file must be there.
-    let looked = made.and_then(|()| Disk::open(path, &Options::default()).map(drop));
+    let looked =
+        made.and_then(|()| Disk::open(path, &Options { format: Some(format), ..Options::default() }).map(drop));
     if looked.is_err() {
         let _ = std::fs::remove_file(path);
     }

@@ -52,6 +52,18 @@ pub enum ImageError {
         /// The feature, and what to do instead.
         reason: String,
     },
+    /// A name that promises a format, and bytes that are of none.
+    #[error(
+        "{}: its name says {format}, but it does not begin as a {format} image does: it is damaged, or cut short, or something \
+         else; a raw disk needs another name (.img), or --drive FILE,format=raw",
+        path.display()
+    )]
+    Misnamed {
+        /// The image.
+        path: PathBuf,
+        /// What its name says.
+        format: Format,
+    },
     /// The format can be imported, not run.
     #[error(
         "{}: a {format} image cannot be run as it is; import it first: ftemu image import {} {}",
@@ -83,6 +95,12 @@ pub enum ImageError {
         path: PathBuf,
         /// What the other one does.
         what: &'static str,
+    },
+    /// The file may not be read.
+    #[error("{}: no permission to read it (nor to write it); it belongs to another user", path.display())]
+    Forbidden {
+        /// The image.
+        path: PathBuf,
     },
     /// The file may not be written.
     #[error("{}: the image may not be written (permissions, or a read-only file system); --snapshot keeps changes elsewhere", path.display())]

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::str::FromStr;
 
 /// A disk image's format.
@@ -54,6 +55,13 @@ impl Format {
         }
         // VDI: 64 bytes of text, then the signature.
         (head.get(0x40..0x44) == Some(&0xbeda_107f_u32.to_le_bytes())).then_some(Self::Vdi)
+    }
+
+    /// The format that a file's name promises: what its ending says, unless that may be anything.
+    pub(crate) fn promised(path: &Path) -> Option<Self> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        let format: Self = if ending == "vpc" { Self::Vhd } else { ending.parse().ok()? };
+        Some(format).filter(|format| *format != Self::Raw)
     }
 
     /// Looks at an open file.

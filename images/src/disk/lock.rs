@@ -7,6 +7,7 @@
 //! the file: a child between fork and exec still has a copy of the descriptor, and with it the lock.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -35,6 +36,13 @@ impl Lock {
             Ok(()) => Ok(held),
             Err(what) => Err(ImageError::InUse { path: path.to_owned(), what }),
         }
+    }
+
+    /// Whether this is on the file of that name.
+    pub(crate) fn is_on(&self, path: &Path) -> bool {
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let (ours, theirs) = (self.0.metadata().map(identity), std::fs::metadata(path).map(identity));
+        matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
     }
 }
 

@@ -23,7 +23,7 @@ pub use error::ImageError;
 pub(crate) use fault::{Fault, damaged, unsupported};
 pub use format::Format;
 pub(crate) use lock::Lock;
-pub(crate) use open::open_file;
+pub(crate) use open::{format_of, open_file};
 
 /// How to open an image.
 #[derive(Clone, Debug, Default)]

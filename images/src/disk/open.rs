@@ -13,7 +13,7 @@ use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, StorageOpen
 use super::{Disk, Format, ImageError, Lock, Options, overlay};
 use crate::qcow2::{Header, tables};
 
-/// Images that build on images: more than this many are taken for a circle.
+/// Images that build on images: so many at most.
 const LONGEST_CHAIN: usize = 64;
 
 pub(super) fn open(path: &Path, options: &Options) -> Result<Disk, ImageError> {
@@ -60,7 +60,7 @@ impl Opened {
         let lock = Lock::take(&file, path, writable)?;
         let format = match format {
             Some(format) => format,
-            None => Format::of(&file, length).map_err(ImageError::io(path, "read"))?,
+            None => format_of(&file, length, path)?,
         };
         if !format.runs() {
             return Err(ImageError::ImportFirst { path: path.to_owned(), format });
@@ -87,7 +87,7 @@ impl Opened {
         locks.push(lock);
         let header = Header::read(&file, length).map_err(|fault| fault.of(&path, Format::Qcow2))?;
         header.check_runs(writable).map_err(|fault| fault.of(&path, Format::Qcow2))?;
-        tables::check(&file, length, &header).map_err(|fault| fault.of(&path, Format::Qcow2))?;
+        tables::check(&file, length, &header, writable).map_err(|fault| fault.of(&path, Format::Qcow2))?;
         let backing = match &header.backing {
             Some(name) => Some(backing(&path, name, &header, locks)?),
             None => None,
@@ -112,7 +112,11 @@ fn backing(
     let below = path.parent().unwrap_or(Path::new("")).join(name);
     let fault = |reason: String| ImageError::Backing { path: path.to_owned(), backing: below.clone(), reason };
     if locks.len() > LONGEST_CHAIN {
-        return Err(fault("the chain of backing files is too long; is it a circle?".to_owned()));
+        return Err(fault(format!("more than {LONGEST_CHAIN} images build on each other")));
+    }
+    if locks.iter().any(|lock| lock.is_on(&below)) {
+        let advice = "the backing files are a circle; `qemu-img rebase -u` names another one";
+        return Err(fault(advice.to_owned()));
     }
     let format = match header.backing_format.as_deref() {
         Some(text) => Some(text.parse().map_err(&fault)?),
@@ -127,6 +131,18 @@ fn backing(
     opened.access(locks).map_err(|error| fault(error.to_string()))
 }
 
+/// The format that a file has, by its bytes. One that has none, but a name that promises one, is not taken for raw: it
+/// may have lost its header only, and what a guest writes would be the end of the rest.
+pub(crate) fn format_of(file: &File, length: u64, path: &Path) -> Result<Format, ImageError> {
+    let format = Format::of(file, length).map_err(ImageError::io(path, "read"))?;
+    match Format::promised(path) {
+        Some(promised) if format == Format::Raw => {
+            Err(ImageError::Misnamed { path: path.to_owned(), format: promised })
+        }
+        _ => Ok(format),
+    }
+}
+
 /// Opens a file or block device; gives its length too.
 pub(crate) fn open_file(path: &Path, writable: bool) -> Result<(File, u64), ImageError> {
     let metadata = std::fs::metadata(path).map_err(ImageError::io(path, "open"))?;
@@ -135,7 +151,10 @@ pub(crate) fn open_file(path: &Path, writable: bool) -> Result<(File, u64), Imag
         return Err(ImageError::NotAFile { path: path.to_owned() });
     }
     let file = OpenOptions::new().read(true).write(writable).open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied if writable => ImageError::ReadOnlyFile { path: path.to_owned() },
+        io::ErrorKind::PermissionDenied if !writable || File::open(path).is_err() => {
+            ImageError::Forbidden { path: path.to_owned() }
+        }
+        io::ErrorKind::PermissionDenied => ImageError::ReadOnlyFile { path: path.to_owned() },
         _ => ImageError::io(path, "open")(error),
     })?;
     let length = if block { end_of(&file).map_err(ImageError::io(path, "open"))? } else { metadata.len() };

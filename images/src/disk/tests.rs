@@ -222,7 +222,23 @@ fn a_backing_file_that_is_gone_or_a_circle_is_named() {
     assert!(matches!(error, ImageError::Backing { .. }) && error.to_string().contains("gone.img"), "{error}");
     qcow2(&folder.path().join("a.qcow2"), MIB, Some(("b.qcow2", "qcow2")));
     qcow2(&folder.path().join("b.qcow2"), MIB, Some(("a.qcow2", "qcow2")));
-    let reader = Options { read_only: true, ..Options::default() };
-    let error = Disk::open(&folder.path().join("a.qcow2"), &reader).unwrap_err();
-    assert!(error.to_string().contains("circle"), "{error}");
+    qcow2(&folder.path().join("self.qcow2"), MIB, Some(("self.qcow2", "qcow2")));
+    for (name, read_only) in [("a.qcow2", true), ("a.qcow2", false), ("self.qcow2", true), ("self.qcow2", false)] {
+        let options = Options { read_only, ..Options::default() };
+        let error = Disk::open(&folder.path().join(name), &options).unwrap_err().to_string();
+        assert!(error.contains("circle") && error.len() < 500, "{error}");
+    }
+}
+
+#[test]
+fn what_lost_its_header_is_not_taken_for_raw() {
+    let folder = folder();
+    for (name, words) in [("x.qcow2", "qcow2"), ("x.VMDK", "vmdk"), ("x.vpc", "vhd"), ("x.vdi", "vdi")] {
+        let path = folder.path().join(name);
+        fs::write(&path, [0; 4096]).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, ImageError::Misnamed { .. }) && error.to_string().contains(words), "{error}");
+        assert!(crate::import::summary(&path).is_err());
+        Disk::open(&path, &Options { format: Some(Format::Raw), ..Options::default() }).unwrap();
+    }
 }

@@ -133,7 +133,7 @@ fn look(path: &Path) -> Result<(File, u64, Format), ImageError> {
     if length == 0 {
         return Err(ImageError::Empty { path: path.to_owned() });
     }
-    let format = Format::of(&file, length).map_err(ImageError::io(path, "read"))?;
+    let format = disk::format_of(&file, length, path)?;
     Ok((file, length, format))
 }
 

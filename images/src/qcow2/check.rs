@@ -248,7 +248,7 @@ impl Check<'_> {
 }
 
 /// A reference count of 2 to the power of `order` bits. Those of less than a byte begin with a byte's low bits.
-fn refcount(block: &[u8], index: u64, order: u32) -> u64 {
+pub(super) fn refcount(block: &[u8], index: u64, order: u32) -> u64 {
     if order < 3 {
         let bits = 1 << order;
         let byte = block.get((index * bits / 8) as usize).copied().unwrap_or(0);

@@ -153,11 +153,19 @@ impl Header {
         if writable && self.snapshots != 0 {
             return unsupported("qcow2 images with snapshots inside can only be read (--snapshot)");
         }
-        if writable && self.incompatible & (DIRTY | CORRUPT) != 0 {
-            let reason = "it was not closed cleanly, or found damaged before: `qemu-img check -r all` repairs it";
-            return Err(Fault::Damaged(reason.to_owned()));
+        if self.incompatible & (DIRTY | CORRUPT) != 0 {
+            let reason = "it was not closed cleanly, or found damaged before: `qemu-img check -r all` repairs it (try a copy first)";
+            return Err(Fault::Unsupported(reason.to_owned()));
         }
         Ok(())
+    }
+
+    /// Why no guest can run from it, if that is so; in words.
+    pub fn obstacle(&self) -> Option<String> {
+        match self.check_runs(true) {
+            Err(Fault::Unsupported(why)) => Some(why),
+            _ => None,
+        }
     }
 
     /// Whether the image was not closed by its last user.

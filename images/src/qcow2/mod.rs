@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod header;
+mod owners;
 pub mod tables;
 
 use std::fs::File;

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 
+use super::owners::Owners;
 use super::{Fault, Header, read_entries};
 
 /// The place in an L1 or L2 entry, bits 9 to 55.
@@ -28,9 +29,10 @@ pub(crate) fn compressed(entry: u64, cluster_bits: u32) -> (u64, u64) {
     (offset, (sectors + 1) * 512 - offset % 512)
 }
 
-/// Looks at the L1 table and all L2 tables.
-pub(crate) fn check(file: &File, length: u64, header: &Header) -> Result<(), Fault> {
+/// Looks at the L1 table and all L2 tables, and at who owns the clusters they point to.
+pub(crate) fn check(file: &File, length: u64, header: &Header, writable: bool) -> Result<(), Fault> {
     let cluster = header.cluster();
+    let mut owners = Owners::new(file, length, header, writable)?;
     let l1 = read_entries(file, header.l1_offset, header.l1_entries).map_err(Fault::Io)?;
     for (number, entry) in l1.iter().enumerate().filter(|(_, entry)| *entry & OFFSET != 0) {
         let l2_offset = entry & OFFSET;
@@ -40,12 +42,28 @@ pub(crate) fn check(file: &File, length: u64, header: &Header) -> Result<(), Fau
         if l2_offset.checked_add(cluster).is_none_or(|end| end > length) {
             return Err(Fault::Truncated(format!("L2 table {number} is past the end of the file")));
         }
+        owners.claim(l2_offset, cluster, "an L2 table")?;
         let l2 = read_entries(file, l2_offset, header.l2_entries()).map_err(Fault::Io)?;
         for (index, entry) in l2.into_iter().enumerate() {
             check_entry(entry, header, length).map_err(|fault| at(fault, number * header.l2_entries() + index))?;
         }
     }
+    owners.finish()?;
+    // Once more, now that all tables are known.
+    for entry in l1.iter().map(|entry| entry & OFFSET).filter(|place| *place != 0) {
+        for entry in read_entries(file, entry, header.l2_entries()).map_err(Fault::Io)? {
+            match place(entry, header) {
+                0 => {}
+                place => owners.contents(place)?,
+            }
+        }
+    }
     Ok(())
+}
+
+/// Where the contents that an L2 entry stands for begin; 0 where there are none.
+fn place(entry: u64, header: &Header) -> u64 {
+    if entry & COMPRESSED != 0 { compressed(entry, header.cluster_bits).0 } else { entry & OFFSET }
 }
 
 enum Wrong {

@@ -168,3 +168,57 @@ fn use_it(path: &Path, random: &mut Random) -> Result<(), ImageError> {
     }
     disk.flush()
 }
+
+/// Where the first L2 table, the first refcount block and the disk's first cluster are.
+fn places(bytes: &[u8]) -> [usize; 4] {
+    let entry = |at: usize| (u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) & tables::OFFSET) as usize;
+    let [l1, refcounts] = [40, 48].map(entry);
+    [l1, entry(l1), entry(refcounts), refcounts]
+}
+
+#[test]
+fn a_guest_does_not_write_where_a_table_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = made(folder.path(), &[]);
+    let whole = fs::read(&image).unwrap();
+    let [l1, l2, counts, count_table] = places(&whole);
+    let entry = |place: usize| (1 << 63 | place as u64).to_be_bytes();
+    let cases = [
+        ("contents over the L1 table", l2, entry(l1)),
+        ("contents over the refcounts", l2, entry(counts)),
+        ("contents over their own table", l2, entry(l2)),
+        ("an L2 table over the refcounts", l1, entry(counts)),
+        ("refcounts over the L1 table", count_table, (l1 as u64).to_be_bytes()),
+        ("refcounts that are gone", count_table, [0; 8]),
+        ("refcounts past the end", count_table, (1_u64 << 40).to_be_bytes()),
+        ("counted as free", counts, [0; 8]),
+    ];
+    for (what, place, bytes) in cases {
+        let mut broken = whole.clone();
+        broken[place..place + 8].copy_from_slice(&bytes);
+        fs::write(&image, &broken).unwrap();
+        let error = Disk::open(&image, &Options::default()).expect_err(what).to_string();
+        assert!(error.contains("image.qcow2"), "{what}: {error}");
+        assert!(fs::read(&image).unwrap() == broken, "{what}: it was written");
+    }
+    // Who only reads gives no cluster away.
+    let mut uncounted = whole;
+    uncounted[counts..counts + 64].fill(0);
+    fs::write(&image, &uncounted).unwrap();
+    Disk::open(&image, &Options { snapshot: true, ..Options::default() }).unwrap();
+}
+
+#[test]
+fn what_was_not_closed_cleanly_is_not_run_in_any_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = made(folder.path(), &[]);
+    let whole = fs::read(&image).unwrap();
+    for (bit, snapshot) in [(1, false), (1, true), (2, false), (2, true)] {
+        let mut bytes = whole.clone();
+        bytes[79] = bit;
+        fs::write(&image, &bytes).unwrap();
+        assert!(header(&image).unwrap().obstacle().is_some());
+        let error = Disk::open(&image, &Options { snapshot, ..Options::default() }).unwrap_err().to_string();
+        assert!(error.contains("qemu-img check -r all"), "{error}");
+    }
+}
