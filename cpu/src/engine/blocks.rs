@@ -66,10 +66,15 @@ impl Mode {
         }
     }
 
-    /// What the jump cache holds for an address, so that no other mode finds it: the negated sum. Addresses less than 512
-    /// apart never share a slot ([`super::frame::jump_slot`] moves by as much, or one more).
+    /// What is added to an address in the jump cache, so that no other mode finds it. Addresses that are a multiple of
+    /// 4 MiB and less than 1 GiB apart never share a slot ([`super::frame::jump_slot`] moves by 1024 for each 4 MiB).
+    pub fn jump_distance(self) -> u32 {
+        u32::from(self.0 & (Mode::GENERAL - 1)) << 22
+    }
+
+    /// What the jump cache holds for an address: the negated sum.
     pub fn jump_tag(self, rip: u64) -> u64 {
-        rip.wrapping_add(u64::from(self.0)).wrapping_neg()
+        rip.wrapping_add(self.jump_distance().into()).wrapping_neg()
     }
 }
 

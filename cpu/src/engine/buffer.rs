@@ -91,12 +91,6 @@ impl CodeBuffer {
         if region == 0 { HEAD - SCRATCH } else { HEAD + (region - 1) * self.region_bytes }
     }
 
-    /// The host addresses of a region.
-    pub fn range_of(&self, region: usize) -> std::ops::Range<u64> {
-        let start = self.base as u64 + self.start_of(region) as u64;
-        start..start + self.region_bytes as u64
-    }
-
     /// The region of a host address; 0: the head.
     pub fn region_of(&self, host: u64) -> usize {
         let offset = (host - self.base as u64) as usize;

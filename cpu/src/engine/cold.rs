@@ -102,8 +102,7 @@ impl Builder<'_> {
     pub fn finish(&mut self) {
         // Only a block's last instruction jumps.
         let last = self.index;
-        let mut cold = std::mem::take(&mut self.cold);
-        while let Some(one) = cold.pop_front() {
+        while let Some(one) = self.cold.pop_front() {
             match one {
                 Cold::Access { index, jump, retry, operation, site } => {
                     self.cold_access(index, jump, retry, operation, site);
@@ -117,7 +116,6 @@ impl Builder<'_> {
                 Cold::Far { jump, target } if self.mode.flat() => {
                     self.aim_here(jump);
                     self.continue_at(target);
-                    cold.append(&mut self.cold);
                 }
                 Cold::FarLink { check, jump, link, target } => {
                     self.aim_here(jump);

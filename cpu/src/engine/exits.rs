@@ -1,6 +1,5 @@
 //! The ways out of a block: linked jumps within its page, linked jumps to other pages, and the jump cache.
 
-use super::blocks::Mode;
 use super::builder::{Builder, host};
 use super::cold::Cold;
 use super::frame::{displacement, jump_slot};
@@ -34,13 +33,13 @@ impl Builder<'_> {
 
     /// Jumps to the block for R10 if the jump cache has it.
     fn look_up_jump(&mut self) {
-        self.bytes(&[0xc4, 0x43, 0xfb, 0xf0, 0xea, 13]); // rorx r13, r10, 13
-        self.lea(host::R13, Some(host::R13), Some((host::R10, 1)), 0, true);
-        self.bytes(&[0x45, 0x0f, 0xb7, 0xed]); // movzx r13d, r13w
+        self.bytes(&[0xc4, 0x43, 0x7b, 0xf0, 0xea, 20]); // rorx r13d, r10d, 20
+        self.lea(host::R13, Some(host::R13), Some((host::R10, 1)), 0, false);
+        self.bytes(&[0xc4, 0x42, 0x5b, 0xf7, 0xed]); // shrx r13d, r13d, esp (12)
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tag]
         self.bytes(&self.tables.jump_tag.to_le_bytes());
         self.bytes(&[0x4a, 0x8d, 0x8c, 0x11]); // lea rcx, [rcx+r10+mode]
-        self.bytes(&u32::from(self.mode.0 & !Mode::GENERAL).to_le_bytes());
+        self.bytes(&self.mode.jump_distance().to_le_bytes());
         let jump = self.unless_zero();
         self.bytes(&[0x42, 0xff, 0xa4, 0xec]); // jmp [rsp+r13*8+entry]
         self.bytes(&self.tables.jump_entry.to_le_bytes());

@@ -10,8 +10,10 @@ use crate::state::State;
 use std::mem::{offset_of, size_of};
 use std::{io, ptr};
 
-/// Entries of each direct-mapped table; the index is the low 16 bits of the page number, or [`jump_slot`].
+/// Entries of each direct-mapped table for data; the index is the low 16 bits of the page number.
 pub const SLOTS: usize = 1 << 16;
+/// Entries of each jump cache; the index is [`jump_slot`].
+pub const JUMP_SLOTS: usize = 1 << 20;
 /// Keeps equal indexes of neighbouring tables out of one cache set.
 const PADDING: usize = 24;
 /// Distance from the host's RSP to the frame.
@@ -22,10 +24,14 @@ const LARGE_PAGE: usize = 2 << 20;
 
 /// One direct-mapped table.
 pub type Table = [u64; SLOTS + PADDING];
+/// One direct-mapped table for jumps.
+pub type JumpTable = [u64; JUMP_SLOTS + PADDING];
 
-/// Where the jump caches have an address: large programs have much code at the same distances from multiples of 64 KiB.
+/// Where the jump caches have an address: not where they have another less than 1 MiB minus 1 KiB away. Large programs have
+/// much code at the same distances from multiples of 1 MiB.
 pub fn jump_slot(rip: u64) -> usize {
-    rip.wrapping_add(rip.rotate_right(13)) as usize & (SLOTS - 1)
+    let low = rip as u32;
+    (low.rotate_left(12).wrapping_add(low) >> 12) as usize
 }
 
 /// The data TLB of one privilege. Tags are negated linear page addresses, so that `tag + address` is the offset on a hit.
@@ -43,9 +49,9 @@ pub struct DataTables {
 #[repr(C)]
 pub struct JumpTables {
     /// Negated linear RIP.
-    pub tag: Table,
+    pub tag: JumpTable,
     /// Host entry of the block.
-    pub entry: Table,
+    pub entry: JumpTable,
 }
 
 /// The page that a pointer into the stack was last found in; see [`super::groups`].

@@ -52,13 +52,13 @@ use buffer::{CodeBuffer, Guard};
 use frame::{Frame, FrameMapping};
 use iced_x86::{Encoder, InstructionInfoFactory};
 use options::{Optimisation, Optimisations};
-use regions::{Blocks, Mark};
+use regions::Blocks;
 use signals::FaultPort;
-use sites::Site;
 use std::io;
 use tally::Tally;
 use tlb::Tlb;
 use trampolines::Trampolines;
+use translate::Room;
 
 /// Bytes of translated code kept, and as much at most for what is known about it, unless somebody wants another number.
 const CODE_BYTES: usize = 64 << 20;
@@ -92,12 +92,8 @@ pub struct Engine {
     trampolines: Trampolines,
     encoder: Encoder,
     factory: InstructionInfoFactory,
-    /// Room for a block under construction, kept from one to the next.
-    emitted: Vec<u8>,
-    /// As `emitted`, for its sites.
-    new_sites: Vec<Site>,
-    /// As `emitted`, for its marks.
-    marks: Vec<Mark>,
+    /// For the block under construction.
+    room: Room,
     blocks: Blocks,
     tlb: Tlb,
     /// Guest RAM.
@@ -156,9 +152,7 @@ impl Engine {
             trampolines,
             encoder: Encoder::new(64),
             factory: InstructionInfoFactory::new(),
-            emitted: Vec::new(),
-            new_sites: Vec::new(),
-            marks: Vec::new(),
+            room: Room::default(),
             blocks,
             tlb,
             memory,
@@ -213,6 +207,7 @@ impl Engine {
     pub fn set_optimisations(&mut self, optimisations: Optimisations) {
         self.optimisations = optimisations;
         self.blocks.whole_pages = !optimisations.has(Optimisation::CodePieces);
+        self.tlb.knows_writers = optimisations.has(Optimisation::KnownWriters);
         self.forget_derived();
     }
 

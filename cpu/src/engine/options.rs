@@ -42,6 +42,7 @@ optimisations! {
     SystemLookup "system-lookup" "instructions executed in Rust use that table, too";
     FetchCache "fetch-cache" "the pages of instructions are remembered";
     SharedSpaces "shared-spaces" "a write to CR3 keeps what the new page tables share with the old ones";
+    KnownWriters "known-writers" "when a page becomes code or a table, only the slots noted for it are looked at";
     TablesInPlace "tables-in-place" "stores to page tables that map data are made in the middle of a block";
     CodePieces "code-pieces" "stores beside code in one page are told from stores to code, by pieces of 64 bytes";
     QuickStrings "quick-strings" "string instructions work on whole spans of a page";

@@ -34,20 +34,20 @@ pub struct Check {
 /// What is checked in a block, and which accesses that covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Checks, and the instructions before which they are made.
+    /// Checks, and the instructions before which they are made, ascending.
     pub checks: Vec<(usize, Check)>,
-    /// For each instruction the guest registers, a bit each, off which its accesses at constant distances have been
+    /// For each guest register the instructions, a bit each, whose accesses at constant distances off it have been
     /// checked.
-    covered: Vec<u16>,
+    covered: [u64; 16],
     /// RBP is a frame pointer.
     frame: bool,
 }
 
 /// Accesses off one pointer whose distances are known.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Default)]
 struct Group {
-    /// The instructions with the accesses; before the first they are checked.
-    members: Vec<usize>,
+    /// The instructions with the accesses, a bit each; before the first they are checked.
+    members: u64,
     /// Relative to the pointer's value there.
     low: i64,
     high: i64,
@@ -76,7 +76,14 @@ fn memory_operand(instruction: &Instruction) -> Option<u32> {
     (!matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop | Mnemonic::Reservednop)).then_some(operand)
 }
 
-fn reach(step: &Step, guest: usize) -> Option<Reach> {
+/// The guest register that the memory operand of an instruction, if it is one that is read or written, is at a constant
+/// distance from.
+fn operand_pointer(step: &Step) -> Option<usize> {
+    memory_operand(&step.instruction).and(pointer_of(&step.instruction))
+}
+
+/// What an instruction reaches off a guest register; `operand`: its memory operand is off that.
+fn reach(step: &Step, guest: usize, operand: bool) -> Option<Reach> {
     let instruction = &step.instruction;
     let mut all: Option<Reach> = None;
     let mut add = |low: i64, length: i64, writes: bool| {
@@ -84,12 +91,12 @@ fn reach(step: &Step, guest: usize) -> Option<Reach> {
         let (low, high) = (old.low.min(low), old.high.max(low + length));
         all = Some(Reach { low, high, writes: old.writes | writes });
     };
-    if let Some(operand) = memory_operand(instruction).filter(|_| pointer_of(instruction) == Some(guest)) {
+    if let Some(number) = memory_operand(instruction).filter(|_| operand) {
         let size = instruction.memory_size().size() as i64;
         if size == 0 {
             return None;
         }
-        let writes = is_write(step.accesses[operand as usize]);
+        let writes = is_write(step.accesses[number as usize]);
         add(instruction.memory_displacement64() as i64, size, writes);
     }
     if guest == gpr::RSP {
@@ -135,28 +142,65 @@ fn moves(step: &Step, guest: usize) -> Option<i64> {
 /// Whether RBP is a frame pointer. Only user programs have them: RBPs used below themselves. Kernels use RBP as any other
 /// register.
 fn has_frame(steps: &[Step]) -> bool {
-    steps.iter().map(|step| &step.instruction).any(|one| {
-        pointer_of(one) == Some(gpr::RBP) && (one.memory_displacement64() as i64) < 0 && memory_operand(one).is_some()
+    let below = |step: &&Step| (step.instruction.memory_displacement64() as i64) < 0;
+    steps.iter().filter(below).any(|step| operand_pointer(step) == Some(gpr::RBP))
+}
+
+/// The numbers of the bits that are set.
+fn each(mut mask: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let number = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (number < 16).then_some(number)
     })
 }
 
 impl Plan {
-    /// Decides what is checked where.
-    pub fn new(steps: &[Step], user: bool) -> Plan {
-        let frame = user && has_frame(steps);
-        let mut plan = Plan { checks: Vec::new(), covered: vec![0; steps.len()], frame };
-        let operands = steps.iter().map(|step| &step.instruction);
-        let pointers = operands.filter_map(|one| memory_operand(one).and(pointer_of(one)));
-        let all = pointers.fold(1 << gpr::RSP, |all: u16, guest| all | 1 << guest);
-        for guest in (0..16).filter(|guest| all & 1 << guest != 0) {
-            plan.group(steps, guest);
+    /// Decides what is checked where, in place of what was decided for another block.
+    pub fn make(&mut self, steps: &[Step], user: bool) {
+        self.clear();
+        self.frame = user && has_frame(steps);
+        let mut groups = [Group::default(); 16];
+        let mut open = 0_u16;
+        for (index, step) in steps.iter().enumerate() {
+            if step.is_opaque() {
+                each(open).for_each(|guest| self.close(&mut groups[guest], guest));
+                open = 0;
+                continue;
+            }
+            let pointer = operand_pointer(step);
+            let mask = pointer.map_or(0, |guest| 1 << guest) | 1 << gpr::RSP;
+            for guest in each(mask) {
+                let Some(reached) = reach(step, guest, pointer == Some(guest)) else { continue };
+                if !groups[guest].takes(&reached) {
+                    self.close(&mut groups[guest], guest);
+                }
+                groups[guest].add(index, &reached);
+                open |= 1 << guest;
+            }
+            for guest in each(open & step.written) {
+                match moves(step, guest) {
+                    Some(by) => groups[guest].moved = groups[guest].moved.wrapping_add(by),
+                    None => {
+                        self.close(&mut groups[guest], guest);
+                        open &= !(1 << guest);
+                    }
+                }
+            }
         }
-        plan
+        each(open).for_each(|guest| self.close(&mut groups[guest], guest));
+        self.checks.sort_unstable_by_key(|(index, check)| (*index, check.guest));
+    }
+
+    /// Nothing is checked together.
+    pub fn clear(&mut self) {
+        self.checks.clear();
+        (self.covered, self.frame) = ([0; 16], false);
     }
 
     /// Where the accesses of an instruction off a register have been found, if they have been checked.
     pub fn found(&self, index: usize, guest: usize) -> Option<Found> {
-        let covered = self.covered.get(index).is_some_and(|covered| covered & 1 << guest != 0);
+        let covered = self.covered[guest] >> index & 1 != 0;
         covered.then(|| self.place_of(guest))
     }
 
@@ -168,42 +212,18 @@ impl Plan {
         }
     }
 
-    /// Forms the groups of one register.
-    fn group(&mut self, steps: &[Step], guest: usize) {
-        let mut group = Group::default();
-        for (index, step) in steps.iter().enumerate() {
-            if step.is_opaque() {
-                self.close(&mut group, guest);
-                continue;
-            }
-            if let Some(reached) = reach(step, guest) {
-                if !group.takes(&reached) {
-                    self.close(&mut group, guest);
-                }
-                group.add(index, &reached);
-            }
-            match moves(step, guest) {
-                Some(by) => group.moved = group.moved.wrapping_add(by),
-                None => self.close(&mut group, guest),
-            }
-        }
-        self.close(&mut group, guest);
-    }
-
     /// Ends a group. One access alone is left to the general look-up, unless it is the stack's.
     fn close(&mut self, group: &mut Group, guest: usize) {
         let Group { members, low, high, writes, .. } = std::mem::take(group);
         let found = self.place_of(guest);
-        let worthwhile = members.len() > usize::from(found == Found::Table);
+        let worthwhile = members.count_ones() > u32::from(found == Found::Table);
         let fits = high - low <= WIDEST && i32::try_from(low).is_ok() && i32::try_from(high).is_ok();
         if !worthwhile || !fits {
             return;
         }
         let (low, length) = (low as i32, (high - low) as i32);
-        self.checks.push((members[0], Check { guest, low, length, writes, found }));
-        for member in members {
-            self.covered[member] |= 1 << guest;
-        }
+        self.checks.push((members.trailing_zeros() as usize, Check { guest, low, length, writes, found }));
+        self.covered[guest] |= members;
     }
 }
 
@@ -211,21 +231,21 @@ impl Group {
     /// The range with another access.
     fn with(&self, reached: &Reach) -> (i64, i64) {
         let (low, high) = (self.moved.saturating_add(reached.low), self.moved.saturating_add(reached.high));
-        if self.members.is_empty() { (low, high) } else { (self.low.min(low), self.high.max(high)) }
+        if self.members == 0 { (low, high) } else { (self.low.min(low), self.high.max(high)) }
     }
 
     fn takes(&self, reached: &Reach) -> bool {
         let (low, high) = self.with(reached);
-        self.members.is_empty() || high - low <= WIDEST
+        self.members == 0 || high - low <= WIDEST
     }
 
     fn add(&mut self, index: usize, reached: &Reach) {
-        if self.members.is_empty() {
+        if self.members == 0 {
             self.moved = 0;
         }
         (self.low, self.high) = self.with(reached);
         self.writes |= reached.writes;
-        self.members.push(index);
+        self.members |= 1 << index;
     }
 }
 

@@ -17,6 +17,11 @@ use iced_x86::Instruction;
 /// Bits of an index within a region. One bit of a site's number is taken, see [`super::sites::COMMIT`].
 const INDEX_BITS: u32 = 24;
 const INDEX: u32 = (1 << INDEX_BITS) - 1;
+/// The region that a block is in.
+pub fn region_of(block: u32) -> usize {
+    (block >> INDEX_BITS) as usize
+}
+
 /// The sites whose numbers are fixed.
 const SHARED: [Packed; FIXED] = [Packed::Miss, Packed::Fault, Packed::Leave];
 
@@ -354,7 +359,6 @@ impl Blocks {
 
     /// Forgets a region.
     pub fn evict(&mut self, region: usize, memory: &mut Memory, tlb: &mut Tlb, buffer: &mut CodeBuffer) {
-        let range = buffer.range_of(region);
         for index in 0..self.regions[region].blocks.len() {
             let number = (region << INDEX_BITS | index) as u32;
             if self.get(number).valid {
@@ -362,7 +366,7 @@ impl Blocks {
                 self.remove(number, memory);
             }
         }
-        tlb.forget_jumps_into(range);
+        tlb.forget_jumps_into(region);
         self.regions[region].clear();
     }
 

@@ -11,7 +11,7 @@ use crate::state::gpr;
 use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic, OpAccess, OpKind, Register};
 
 /// A guest register that an instruction names, standing in a scratch register.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Substitute {
     guest: usize,
     scratch: u8,
@@ -21,15 +21,30 @@ struct Substitute {
 /// Host RSI, lent for one instruction next to a high byte.
 const BORROWED: u8 = 6;
 
+/// Scratch registers, and the one that is lent.
+const SUBSTITUTES: usize = 4;
+
 /// How one instruction's registers are mapped.
 #[derive(Default)]
 struct Mapping {
-    substitutes: Vec<Substitute>,
+    substitutes: [Substitute; SUBSTITUTES],
+    used: usize,
     high_byte: bool,
     /// Host RCX must hold guest RCX.
     count_register: bool,
     /// Host RCX holds a new guest RCX afterwards.
     count_written: bool,
+}
+
+impl Mapping {
+    fn substitutes(&self) -> &[Substitute] {
+        &self.substitutes[..self.used]
+    }
+
+    fn substitute(&mut self, guest: usize, scratch: u8, written: bool) {
+        self.substitutes[self.used] = Substitute { guest, scratch, written };
+        self.used += 1;
+    }
 }
 
 fn is_high_byte(register: Register) -> bool {
@@ -226,7 +241,7 @@ impl Builder<'_> {
 
     /// Emits the instruction with its substitutes loaded before and stored after, and its memory operand at `place`.
     fn emit_mapped(&mut self, instruction: &Instruction, mapping: &Mapping, mut place: Option<Place>) {
-        let takes_r13 = mapping.substitutes.iter().any(|substitute| substitute.scratch == host::R13);
+        let takes_r13 = mapping.substitutes().iter().any(|substitute| substitute.scratch == host::R13);
         let mut borrowed = None;
         if let Some(place) = place.as_mut().filter(|_| mapping.high_byte) {
             // No REX: the address goes to a register that needs none.
@@ -239,19 +254,19 @@ impl Builder<'_> {
             }
         } else if let Some(place) = place.as_mut().filter(|_| takes_r13) {
             self.address_of(host::R10, place);
-        } else if mapping.substitutes.iter().any(|substitute| substitute.scratch == BORROWED) {
+        } else if mapping.substitutes().iter().any(|substitute| substitute.scratch == BORROWED) {
             self.store(BORROWED, displacement_of_temporary());
             borrowed = Some(BORROWED);
         }
         if mapping.count_register {
             self.copy(host::RCX, host::R11);
         }
-        for substitute in &mapping.substitutes {
+        for substitute in mapping.substitutes() {
             self.load_guest(substitute.scratch, substitute.guest);
         }
         let changed = rewrite(instruction, mapping, place);
         self.instruction(&changed);
-        for substitute in &mapping.substitutes {
+        for substitute in mapping.substitutes() {
             if substitute.written {
                 self.store_guest(substitute.guest, substitute.scratch);
             }
@@ -294,11 +309,12 @@ fn map_registers(instruction: &Instruction, accesses: &[OpAccess; 5], scratch: &
         || mapping.high_byte && registers().any(|(_, register)| register.full_register() == Register::RCX);
     mapping.count_written = matches!(instruction.mnemonic(), Pcmpistri | Pcmpestri | Pcmpestri64);
     let busy = mapping.count_register || mapping.count_written;
+    let high_byte = mapping.high_byte;
     // Next to a high byte no register that needs REX can stand: MOVZX of it into RSP goes through RCX.
     let mut free = scratch
         .iter()
         .copied()
-        .filter(|&register| if mapping.high_byte { register == host::RCX } else { register != host::RCX || !busy });
+        .filter(|&register| if high_byte { register == host::RCX } else { register != host::RCX || !busy });
     for (operand, register) in registers() {
         let guest = register.full_register().number();
         let written = is_write(accesses[operand as usize]);
@@ -310,15 +326,13 @@ fn map_registers(instruction: &Instruction, accesses: &[OpAccess; 5], scratch: &
         if !needs {
             continue;
         }
-        match mapping.substitutes.iter_mut().find(|known| known.guest == guest) {
+        match mapping.substitutes[..mapping.used].iter_mut().find(|known| known.guest == guest) {
             Some(known) => known.written |= written,
             // CH in host CH leaves no scratch register that needs no REX.
-            None if mapping.high_byte && busy => {
-                mapping.substitutes.push(Substitute { guest, scratch: BORROWED, written });
-            }
+            None if mapping.high_byte && busy => mapping.substitute(guest, BORROWED, written),
             None => {
                 let scratch = free.next().expect("no instruction names more registers than there are scratch ones");
-                mapping.substitutes.push(Substitute { guest, scratch, written });
+                mapping.substitute(guest, scratch, written);
             }
         }
     }
@@ -363,7 +377,7 @@ fn rewrite_register(changed: &mut Instruction, mapping: &Mapping, operand: u32) 
         return;
     }
     let guest = register.full_register().number();
-    let number = match mapping.substitutes.iter().find(|known| known.guest == guest) {
+    let number = match mapping.substitutes().iter().find(|known| known.guest == guest) {
         Some(known) => known.scratch,
         None if guest == gpr::RCX && mapping.high_byte => host::RCX,
         None => HOMES[guest].expect("registers without a home have a substitute"),

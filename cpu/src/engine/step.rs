@@ -4,7 +4,8 @@ use super::blocks::Mode;
 use crate::exception::Exception;
 use crate::system;
 use iced_x86::{
-    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
+    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, InstructionInfoOptions,
+    Mnemonic, OpAccess, Register,
 };
 
 /// See the module.
@@ -33,7 +34,7 @@ impl Step {
         let rust = raises.is_none() && is_left_to_rust(&instruction, mode);
         let mut step = Step { instruction, raises, rust, accesses: [OpAccess::None; 5], written: 0 };
         if raises.is_none() && !rust {
-            let info = factory.info(&instruction);
+            let info = factory.info_options(&instruction, InstructionInfoOptions::NO_MEMORY_USAGE);
             step.accesses = std::array::from_fn(|operand| info.op_access(operand as u32));
             for used in info.used_registers().iter().filter(|used| is_write(used.access())) {
                 let register = used.register().full_register();

@@ -6,23 +6,20 @@
 //! new tables share with the old ones.
 #![allow(unsafe_code)]
 
+mod jumps;
 mod lost;
 mod tables;
+mod writers;
 
-use super::blocks::Mode;
-use super::frame::{Frame, SLOTS, Table, jump_slot};
+use super::frame::{Frame, JUMP_SLOTS, SLOTS, Table};
 use super::hasher::Map;
 use super::watch::Watch;
 use crate::memory::{CODE, DIRTY, Memory, PAGE, TABLE, WRITE_CACHED};
 use crate::paging::{Format, Translation};
 use crate::state::State;
+use jumps::{Entrances, ExecutablePage};
 use tables::TableUse;
-
-/// A linear page whose instructions may run: where it lies, and which jump cache slots lead into it.
-struct ExecutablePage {
-    physical: u64,
-    slots: Vec<u16>,
-}
+use writers::Writers;
 
 /// Bookkeeping of the tables in the frame.
 pub struct Tlb {
@@ -31,6 +28,10 @@ pub struct Tlb {
     filled: [[Vec<u16>; 2]; 2],
     /// One bit for each half whose list has the slot.
     listed: [Box<[u8]>; 2],
+    /// Of each page of memory that is [`WRITE_CACHED`].
+    writers: Vec<Writers>,
+    /// Whether to go by them.
+    pub knows_writers: bool,
     /// Pages with tables below the topmost, by the half they map.
     tables: [Map<usize, Vec<TableUse>>; 2],
     /// The page with the topmost table.
@@ -38,6 +39,8 @@ pub struct Tlb {
     executable: [[Map<u64, ExecutablePage>; 2]; 2],
     /// The blocks that the slots of the jump caches lead to.
     jump_blocks: [Box<[u32]>; 2],
+    /// Of each region of the code cache.
+    entrances: Vec<Entrances>,
     format: Format,
     /// Accesses that must not find their page here.
     pub watch: Watch,
@@ -48,11 +51,6 @@ pub struct Tlb {
 /// A tag that no address of this slot can match, whatever the access size.
 fn invalid_tag(slot: usize) -> u64 {
     (((slot ^ 2) as u64) << 12).wrapping_neg()
-}
-
-/// A tag that no canonical address can match.
-fn invalid_jump(slot: usize) -> u64 {
-    (slot as u64 | 1 << 55).wrapping_neg()
 }
 
 fn slot_of(linear: u64) -> usize {
@@ -66,10 +64,13 @@ impl Tlb {
             frame,
             filled: Default::default(),
             listed: [vec![0; SLOTS].into(), vec![0; SLOTS].into()],
+            writers: Vec::new(),
+            knows_writers: true,
             tables: Default::default(),
             root: None,
             executable: Default::default(),
-            jump_blocks: [vec![0; SLOTS].into(), vec![0; SLOTS].into()],
+            jump_blocks: [vec![0; JUMP_SLOTS].into(), vec![0; JUMP_SLOTS].into()],
+            entrances: Vec::new(),
             format: Format::of(&State::default()),
             watch: Watch::default(),
             dropped: false,
@@ -77,14 +78,14 @@ impl Tlb {
         for user in 0..2 {
             for slot in 0..SLOTS {
                 tlb.clear_slot(user, slot);
-                tlb.clear_jump(user, slot);
             }
+            tlb.prepare_jumps(user);
         }
         tlb
     }
 
     // The tables live in the frame, outside of this struct; translated code reads them only while no Rust runs.
-    fn table(&mut self, select: impl FnOnce(*mut Frame) -> *mut Table) -> &mut Table {
+    fn table<T>(&mut self, select: impl FnOnce(*mut Frame) -> *mut T) -> &mut T {
         // SAFETY: the frame outlives the Tlb, and the engine makes no other reference to its tables.
         unsafe { &mut *select(self.frame) }
     }
@@ -104,26 +105,11 @@ impl Tlb {
         self.table(|frame| unsafe { &raw mut (*frame).data[user].addend })
     }
 
-    fn jump_tags(&mut self, user: usize) -> &mut Table {
-        // SAFETY: as above.
-        self.table(|frame| unsafe { &raw mut (*frame).jumps[user].tag })
-    }
-
-    fn jump_entries(&mut self, user: usize) -> &mut Table {
-        // SAFETY: as above.
-        self.table(|frame| unsafe { &raw mut (*frame).jumps[user].entry })
-    }
-
     /// Empties a slot. What a block has checked there is for the caller to poison.
     fn clear_slot(&mut self, user: usize, slot: usize) {
         self.read_tags(user)[slot] = invalid_tag(slot);
         self.write_tags(user)[slot] = invalid_tag(slot);
         self.forget_stack(user, slot);
-    }
-
-    fn clear_jump(&mut self, user: usize, slot: usize) {
-        self.jump_tags(user)[slot] = invalid_jump(slot);
-        self.jump_entries(user)[slot] = 0;
     }
 
     /// Host address of a byte whose page is cached for loads, or for stores.
@@ -158,6 +144,7 @@ impl Tlb {
         self.addends(user)[slot] = (memory.host(page) as u64).wrapping_sub(start);
         if writable {
             memory.mark(page, WRITE_CACHED | DIRTY);
+            self.note_writer(memory, page, user, slot);
         }
         let half = self.format.half(linear);
         if self.listed[user][slot] & 1 << half == 0 {
@@ -173,7 +160,7 @@ impl Tlb {
             memory.mark(page, flag);
             if flags & WRITE_CACHED != 0 {
                 memory.unmark(page, WRITE_CACHED);
-                self.drop_write_entries(memory, |found| found == page);
+                self.drop_writers(memory, page);
             }
         }
     }
@@ -189,12 +176,16 @@ impl Tlb {
                 }
                 let host = self.addends(user)[slot].wrapping_add(tag.wrapping_neg());
                 if matches(memory.page_of_host(host)) {
-                    self.forget_stack(user, slot);
-                    self.poison(user, slot);
-                    self.write_tags(user)[slot] = invalid_tag(slot);
+                    self.drop_write_entry(user, slot);
                 }
             }
         }
+    }
+
+    fn drop_write_entry(&mut self, user: usize, slot: usize) {
+        self.forget_stack(user, slot);
+        self.poison(user, slot);
+        self.write_tags(user)[slot] = invalid_tag(slot);
     }
 
     /// Drops all write entries, so that the next store to any page marks it dirty.
@@ -223,14 +214,6 @@ impl Tlb {
                 self.clear_slot(user, slot);
             }
             self.drop_executable(user, linear);
-        }
-    }
-
-    fn drop_executable(&mut self, user: usize, linear: u64) {
-        if let Some(page) = self.executable[user][self.format.half(linear)].remove(&linear) {
-            for slot in page.slots {
-                self.clear_jump(user, slot as usize);
-            }
         }
     }
 
@@ -291,86 +274,5 @@ impl Tlb {
     /// The tables' format from here on. What was cached under another one must have been dropped.
     pub fn set_format(&mut self, format: Format) {
         self.format = format;
-    }
-
-    /// The guest-physical page of a linear page whose instructions may run, if cached.
-    pub fn executable(&self, user: bool, linear: u64) -> Option<u64> {
-        let page = self.executable[usize::from(user)][self.format.half(linear)].get(&(linear & !(PAGE - 1)))?;
-        Some(page.physical | (linear % PAGE))
-    }
-
-    /// Caches an instruction page just walked.
-    pub fn fill_executable(&mut self, memory: &mut Memory, user: bool, linear: u64, found: &Translation) {
-        self.note_tables(memory, linear, found);
-        let page = ExecutablePage { physical: found.physical & !(PAGE - 1), slots: Vec::new() };
-        self.executable[usize::from(user)][self.format.half(linear)].insert(linear & !(PAGE - 1), page);
-    }
-
-    /// The block that jumps to an address find without the dispatcher.
-    pub fn jump_block(&mut self, mode: Mode, rip: u64) -> Option<u32> {
-        let user = usize::from(mode.user());
-        let slot = jump_slot(rip);
-        (self.jump_tags(user)[slot] == mode.jump_tag(rip)).then(|| self.jump_blocks[user][slot])
-    }
-
-    /// Lets jumps of the same mode find a block without the dispatcher. `last` is the address of its last byte.
-    pub fn fill_jump(&mut self, mode: Mode, rip: u64, last: u64, entry: u64, block: u32) {
-        let user = usize::from(mode.user());
-        let slot = jump_slot(rip);
-        for linear in [rip, last] {
-            let half = self.format.half(linear);
-            let Some(page) = self.executable[user][half].get_mut(&(linear & !(PAGE - 1))) else { return };
-            if page.slots.last() != Some(&(slot as u16)) {
-                page.slots.push(slot as u16);
-            }
-            if page.slots.len() > 2 * PAGE as usize {
-                page.slots.sort_unstable();
-                page.slots.dedup();
-            }
-        }
-        self.jump_tags(user)[slot] = mode.jump_tag(rip);
-        self.jump_entries(user)[slot] = entry;
-        self.jump_blocks[user][slot] = block;
-    }
-
-    /// A block is gone.
-    pub fn forget_jump(&mut self, mode: Mode, rip: u64) {
-        let user = usize::from(mode.user());
-        let slot = jump_slot(rip);
-        if self.jump_tags(user)[slot] == mode.jump_tag(rip) {
-            self.clear_jump(user, slot);
-        }
-    }
-
-    /// A block is gone that may have run wherever its first byte's page is mapped.
-    pub fn forget_jumps_to(&mut self, mode: Mode, physical: u64) {
-        let (page, offset) = (physical & !(PAGE - 1), physical % PAGE);
-        let halves = &self.executable[usize::from(mode.user())];
-        let mapped = halves.iter().flatten().filter(|(_, found)| found.physical == page);
-        let addresses: Vec<u64> = mapped.map(|(linear, _)| linear | offset).collect();
-        for rip in addresses {
-            self.forget_jump(mode, rip);
-        }
-    }
-
-    /// All blocks whose host code lies in a range are gone.
-    pub fn forget_jumps_into(&mut self, range: std::ops::Range<u64>) {
-        for user in 0..2 {
-            for slot in 0..SLOTS {
-                if range.contains(&self.jump_entries(user)[slot]) {
-                    self.clear_jump(user, slot);
-                }
-            }
-        }
-    }
-
-    /// All blocks are gone.
-    pub fn forget_jumps(&mut self) {
-        for user in 0..2 {
-            let pages = std::mem::take(&mut self.executable[user]);
-            for slot in pages.iter().flat_map(|half| half.values()).flat_map(|page| &page.slots) {
-                self.clear_jump(user, *slot as usize);
-            }
-        }
     }
 }

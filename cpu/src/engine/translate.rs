@@ -3,6 +3,7 @@
 use super::Engine;
 use super::blocks::{Block, Mode};
 use super::builder::Builder;
+use super::cold::Cold;
 use super::frame::TableDisplacements;
 use super::options::Optimisation;
 use super::plan::Plan;
@@ -12,7 +13,7 @@ use super::step::Step;
 use super::{inline_strings, transfer};
 use crate::exception::Exception;
 use crate::memory::PAGE;
-use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic};
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic};
 use std::collections::VecDeque;
 
 /// Instructions in a block at most; one byte counts them.
@@ -27,10 +28,18 @@ pub const LARGEST_BLOCK: usize = 48 << 10;
 const DECODER: u32 =
     DecoderOptions::AMD | DecoderOptions::NO_PAUSE | DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD;
 
-/// The bytes a block is decoded from.
-pub struct Fetched {
-    bytes: [u8; LONGEST_FETCH + 16],
-    length: usize,
+/// Bytes of an instruction at most.
+const LONGEST_INSTRUCTION: usize = 15;
+
+/// Room for a block under construction, kept from one to the next.
+#[derive(Default)]
+pub struct Room {
+    steps: Vec<Step>,
+    plan: Plan,
+    emitted: Vec<u8>,
+    sites: Vec<Site>,
+    marks: Vec<Mark>,
+    cold: VecDeque<Cold>,
 }
 
 /// Where a block is from, and what it is for.
@@ -68,75 +77,40 @@ impl Engine {
         let Some(page) = self.memory.page_of(physical) else { return Err(Exception::general_protection(0)) };
         let offset = (physical % PAGE) as usize;
         let length = (PAGE as usize - offset).min(LONGEST_FETCH);
-        let mut fetched = Fetched { bytes: [0; LONGEST_FETCH + 16], length };
-        fetched.bytes[..length].copy_from_slice(&self.memory.page(page)[offset..][..length]);
         let movable = !once && self.is_movable(rip, mode);
         let at = if movable { rip % PAGE } else { rip };
-        let steps = self.decode(at, mode, limit, &mut fetched)?;
-        if let Some(steps) = steps {
-            let origin = Origin { rip: at, movable, physical, second_page: None, mode, once };
-            return Ok(self.emit(&origin, &steps));
-        }
-        // What also depends on the next page stays where it is.
-        let second = self.fetch_second(rip, mode, &mut fetched)?;
-        let step = self.step_at(&fetched, rip, mode)?;
-        let origin = Origin { rip, movable: false, physical, second_page: Some(second), mode, once };
-        Ok(self.emit(&origin, &[step]))
-    }
-
-    /// Decodes up to the end of the block. `None`: the first instruction ends in the next page.
-    fn decode(
-        &mut self,
-        rip: u64,
-        mode: Mode,
-        limit: usize,
-        fetched: &mut Fetched,
-    ) -> Result<Option<Vec<Step>>, Exception> {
-        let mut steps: Vec<Step> = Vec::with_capacity(16);
         let room = usize::try_from(self.code_room(mode)).unwrap_or(usize::MAX);
-        let mut decoder = Decoder::with_ip(mode.bitness(), &fetched.bytes[..fetched.length], rip, DECODER);
-        loop {
-            let (instruction, error) = decode_one(&mut decoder);
-            let end = (instruction.ip().wrapping_sub(rip)) as usize + instruction.len();
-            if steps.is_empty() && instruction.len().min(15) > room {
-                return Err(Exception::general_protection(0));
-            }
-            if error == DecoderError::NoMoreBytes || end > room {
-                if steps.is_empty() && fetched.length < 15 {
-                    return Ok(None);
-                }
-                if !steps.is_empty() {
-                    break;
-                }
-            }
-            let step = Step::new(instruction, mode, &mut self.factory);
-            let ends = step.ends_block();
+        let mut steps = std::mem::take(&mut self.room.steps);
+        steps.clear();
+        let bytes = &self.memory.page(page)[offset..][..length];
+        let decoder = Decoder::with_ip(mode.bitness(), bytes, at, DECODER);
+        let mut origin = Origin { rip: at, movable, physical, second_page: None, mode, once };
+        if !decode(decoder, &origin, limit, room, &mut self.factory, &mut steps)? {
+            // What also depends on the next page stays where it is.
+            let (step, second) = self.step_across(rip, page, offset, mode)?;
             steps.push(step);
-            if ends || steps.len() == limit || end >= fetched.length {
-                break;
-            }
+            origin = Origin { rip, movable: false, second_page: Some(second), ..origin };
         }
-        Ok(Some(steps))
+        let number = self.emit(&origin, &steps);
+        self.room.steps = steps;
+        Ok(number)
     }
 
-    /// Adds the beginning of the next page to what has been fetched; gives that page.
-    fn fetch_second(&mut self, rip: u64, mode: Mode, fetched: &mut Fetched) -> Result<u64, Exception> {
+    /// An instruction that ends in the next page, and that.
+    fn step_across(&mut self, rip: u64, page: usize, offset: usize, mode: Mode) -> Result<(Step, u64), Exception> {
+        let head = PAGE as usize - offset;
+        let mut bytes = [0; 2 * LONGEST_INSTRUCTION];
+        bytes[..head].copy_from_slice(&self.memory.page(page)[offset..]);
         let next = self.next_page(self.linear_of(rip));
         let second = self.fetch_address(next, mode.user())?;
         let page = self.memory.page_of(second).ok_or(Exception::general_protection(0))?;
-        fetched.bytes[fetched.length..fetched.length + 15].copy_from_slice(&self.memory.page(page)[..15]);
-        fetched.length += 15;
-        Ok(second)
-    }
-
-    /// The instruction at the beginning of what has been fetched.
-    fn step_at(&mut self, fetched: &Fetched, rip: u64, mode: Mode) -> Result<Step, Exception> {
-        let mut decoder = Decoder::with_ip(mode.bitness(), &fetched.bytes[..fetched.length], rip, DECODER);
-        let (instruction, _) = decode_one(&mut decoder);
+        bytes[head..][..LONGEST_INSTRUCTION].copy_from_slice(&self.memory.page(page)[..LONGEST_INSTRUCTION]);
+        let bytes = &bytes[..head + LONGEST_INSTRUCTION];
+        let (instruction, _) = decode_one(&mut Decoder::with_ip(mode.bitness(), bytes, rip, DECODER));
         if instruction.len() as u64 > self.code_room(mode) {
             return Err(Exception::general_protection(0));
         }
-        Ok(Step::new(instruction, mode, &mut self.factory))
+        Ok((Step::new(instruction, mode, &mut self.factory), second))
     }
 
     fn emit(&mut self, origin: &Origin, steps: &[Step]) -> u32 {
@@ -152,12 +126,20 @@ impl Engine {
             && mode.long()
             && mode.0 & Mode::GENERAL == 0
             && second_page.is_none();
-        let plan = if grouped { Plan::new(steps, mode.user()) } else { Plan::default() };
+        let Room { mut plan, emitted, sites, mut marks, cold, .. } = std::mem::take(&mut self.room);
+        if grouped {
+            plan.make(steps, mode.user());
+        } else {
+            plan.clear();
+        }
+        marks.clear();
+        // The block's entry.
+        marks.push(Mark { offset: 0, index: 0 });
         let inlines = joins && self.optimisations.has(Optimisation::InlineStrings);
         let mut builder = Builder {
             base,
-            out: std::mem::take(&mut self.emitted),
-            sites: std::mem::take(&mut self.new_sites),
+            out: emitted,
+            sites,
             first_site: self.blocks.next_site(region),
             block,
             mode,
@@ -168,11 +150,11 @@ impl Engine {
             rip,
             movable,
             index: 0,
-            marks: first_mark(std::mem::take(&mut self.marks)),
+            marks,
             plan,
             resident: None,
             inlines,
-            cold: VecDeque::new(),
+            cold,
             tables: TableDisplacements::new(mode.user()),
             trampolines: &trampolines,
             encoder: &mut self.encoder,
@@ -204,7 +186,7 @@ impl Engine {
             builder.continue_at(end);
         }
         builder.finish();
-        let Builder { mut out, mut sites, marks, .. } = builder;
+        let Builder { mut out, mut sites, marks, plan, cold, .. } = builder;
         self.buffer.place(region, &out);
         let block = Block {
             rip,
@@ -225,16 +207,43 @@ impl Engine {
         let number = self.blocks.insert(region, finished, &mut self.memory, &mut self.tlb);
         out.clear();
         sites.clear();
-        (self.emitted, self.new_sites, self.marks) = (out, sites, marks);
+        self.room = Room { plan, emitted: out, sites, marks, cold, ..Room::default() };
         number
     }
 }
 
-/// The block's entry.
-fn first_mark(mut marks: Vec<Mark>) -> Vec<Mark> {
-    marks.clear();
-    marks.push(Mark { offset: 0, index: 0 });
-    marks
+/// Decodes up to the end of the block. `false`: the first instruction ends in the next page. `room`: bytes that the limit of
+/// the code segment allows.
+fn decode(
+    mut decoder: Decoder,
+    origin: &Origin,
+    limit: usize,
+    room: usize,
+    factory: &mut InstructionInfoFactory,
+    steps: &mut Vec<Step>,
+) -> Result<bool, Exception> {
+    let length = decoder.max_position();
+    loop {
+        let (instruction, error) = decode_one(&mut decoder);
+        let end = (instruction.ip().wrapping_sub(origin.rip)) as usize + instruction.len();
+        if steps.is_empty() && instruction.len().min(LONGEST_INSTRUCTION) > room {
+            return Err(Exception::general_protection(0));
+        }
+        if error == DecoderError::NoMoreBytes || end > room {
+            if steps.is_empty() && length < LONGEST_INSTRUCTION {
+                return Ok(false);
+            }
+            if !steps.is_empty() {
+                return Ok(true);
+            }
+        }
+        let step = Step::new(instruction, origin.mode, factory);
+        let ends = step.ends_block();
+        steps.push(step);
+        if ends || steps.len() == limit || end >= length {
+            return Ok(true);
+        }
+    }
 }
 
 fn decode_one(decoder: &mut Decoder) -> (Instruction, DecoderError) {

@@ -9,15 +9,17 @@ fn plan(code: &[u8], user: bool) -> Plan {
     let mut factory = iced_x86::InstructionInfoFactory::new();
     let steps = Decoder::new(64, code, DecoderOptions::NONE).into_iter();
     let steps: Vec<Step> = steps.map(|one| Step::new(one, Mode::default(), &mut factory)).collect();
-    Plan::new(&steps, user)
+    let mut plan = Plan::default();
+    plan.make(&steps, user);
+    plan
 }
 
 fn stack(index: usize, low: i32, length: i32, writes: bool) -> (usize, Check) {
     (index, Check { guest: RSP, low, length, writes, found: Found::Stack(0) })
 }
 
-fn covered(plan: &Plan, guest: usize) -> Vec<bool> {
-    (0..plan.covered.len()).map(|index| plan.found(index, guest).is_some()).collect()
+fn covered<const N: usize>(plan: &Plan, guest: usize) -> [bool; N] {
+    std::array::from_fn(|index| plan.found(index, guest).is_some())
 }
 
 #[test]
