@@ -1,5 +1,4 @@
 //! Where code may run, and the jump caches: which blocks jumps find without the dispatcher.
-#![allow(unsafe_code)]
 
 use super::Tlb;
 use crate::engine::blocks::Mode;
