@@ -121,7 +121,7 @@ fn postgresql_loses_no_transaction_with_the_primary() {
     let count = login.run("su postgres -c \"psql -tAc 'select count(*) from pgbench_history' bench\"");
     assert!(count.contains("10000"), "transactions that were confirmed are not there: {count}");
     let balanced = login.run(&format!("su postgres -c \"psql -tAc '{BALANCES}' bench\""));
-    assert!(balanced.contains('t') && !balanced.contains('f'), "{balanced}");
+    assert!(balanced.lines().any(|line| line == "t"), "the sums differ: {balanced}");
     login.run("su postgres -c 'pg_amcheck --heapallindexed bench'");
     login.power_off();
     assert!(second.finish().status.success());
