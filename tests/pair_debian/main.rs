@@ -122,7 +122,7 @@ fn postgresql_loses_no_transaction_with_the_primary() {
     assert!(count.contains("10000"), "transactions that were confirmed are not there: {count}");
     let balanced = login.run(&format!("su postgres -c \"psql -tAc '{BALANCES}' bench\""));
     assert!(balanced.lines().any(|line| line == "t"), "the sums differ: {balanced}");
-    login.run("su postgres -c 'pg_amcheck --heapallindexed bench'");
+    login.run("su postgres -c '/usr/lib/postgresql/*/bin/pg_amcheck --heapallindexed bench'");
     login.power_off();
     assert!(second.finish().status.success());
     assert_sound(&disks[1], Qcow2);
