@@ -3,8 +3,7 @@
 
 mod bare;
 
-use bare::Bare;
-use ftemu_cpu::state::{Segment, State, control, gpr, segment};
+use bare::{Bare, long_mode};
 use ftemu_cpu::{Cpu, Icount, Memory, Optimisations};
 use iced_x86::code_asm::*;
 
@@ -55,20 +54,7 @@ fn machine(optimisations: Optimisations) -> Cpu {
     memory.store(PAGE_AT, &[0xb8, 0, 0, 0, 0, 0xc3]);
     let mut cpu = Cpu::new(memory).expect("a CPU");
     cpu.set_optimisations(optimisations);
-    let state = cpu.state_mut();
-    *state = State {
-        rip: CODE,
-        rflags: 2,
-        cr0: control::CR0_PE | control::CR0_PG | control::CR0_WP | control::CR0_NE,
-        cr3: 0x1000,
-        cr4: control::CR4_PAE | control::CR4_OSFXSR | control::CR4_OSXMMEXCPT,
-        efer: control::EFER_LME | control::EFER_LMA | control::EFER_NXE,
-        cpl: 3,
-        ..State::default()
-    };
-    state.segments[segment::CS] = Segment { base: 0, limit: u32::MAX, attributes: 0xafb, selector: 0x2b };
-    state.segments[segment::SS] = Segment { base: 0, limit: u32::MAX, attributes: 0xcf3, selector: 0x33 };
-    state.gpr[gpr::RSP] = 0x30_0000;
+    *cpu.state_mut() = long_mode(3, CODE, 0x30_0000);
     cpu
 }
 

@@ -2,8 +2,8 @@
 
 mod bare;
 
-use bare::Bare;
-use ftemu_cpu::state::{Segment, State, control, gpr, segment};
+use bare::{Bare, long_mode};
+use ftemu_cpu::state::{State, gpr};
 use ftemu_cpu::{Cpu, Icount, Memory, Optimisation, Optimisations, Stop};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -35,19 +35,7 @@ fn machine(program: &[u8], entries: &[u64], base: u64, user: bool) -> Cpu {
     }
     let mut cpu = Cpu::new(memory).expect("a CPU");
     let state = cpu.state_mut();
-    *state = State {
-        rip: base + CODE,
-        rflags: 2,
-        cr0: control::CR0_PE | control::CR0_PG | control::CR0_WP | control::CR0_NE,
-        cr3: 0x1000,
-        cr4: control::CR4_PAE | control::CR4_OSFXSR | control::CR4_OSXMMEXCPT,
-        efer: control::EFER_LME | control::EFER_LMA | control::EFER_NXE,
-        cpl: if user { 3 } else { 0 },
-        ..State::default()
-    };
-    state.segments[segment::CS] = Segment { base: 0, limit: u32::MAX, attributes: 0xafb, selector: 0x2b };
-    state.segments[segment::SS] = Segment { base: 0, limit: u32::MAX, attributes: 0xcf3, selector: 0x33 };
-    state.gpr[gpr::RSP] = STACK;
+    *state = long_mode(if user { 3 } else { 0 }, base + CODE, STACK);
     (state.gpr[12], state.gpr[13], state.gpr[14]) = (1, TABLE, DATA);
     cpu
 }

@@ -2,8 +2,8 @@
 
 mod bare;
 
-use bare::Bare;
-use ftemu_cpu::state::{Segment, State, control, gpr, segment};
+use bare::{Bare, long_mode};
+use ftemu_cpu::state::gpr;
 use ftemu_cpu::{Cpu, Icount, Memory, Stop};
 use iced_x86::code_asm::*;
 
@@ -21,19 +21,7 @@ fn machine(program: &[u8]) -> Cpu {
     }
     memory.store(CODE, program);
     let mut cpu = Cpu::new(memory).expect("a CPU");
-    let state = cpu.state_mut();
-    *state = State {
-        rip: CODE,
-        rflags: 2,
-        cr0: control::CR0_PE | control::CR0_PG | control::CR0_WP | control::CR0_NE,
-        cr3: 0x1000,
-        cr4: control::CR4_PAE | control::CR4_OSFXSR | control::CR4_OSXMMEXCPT,
-        efer: control::EFER_LME | control::EFER_LMA | control::EFER_NXE,
-        ..State::default()
-    };
-    state.segments[segment::CS] = Segment { base: 0, limit: u32::MAX, attributes: 0xa9b, selector: 8 };
-    state.segments[segment::SS] = Segment { base: 0, limit: u32::MAX, attributes: 0xc93, selector: 16 };
-    state.gpr[gpr::RSP] = STACK;
+    *cpu.state_mut() = long_mode(0, CODE, STACK);
     cpu
 }
 

@@ -170,16 +170,18 @@ impl Tlb {
         for (user, half) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             for position in 0..self.filled[user][half].len() {
                 let slot = self.filled[user][half][position] as usize;
-                let tag = self.write_tags(user)[slot];
-                if tag == invalid_tag(slot) {
-                    continue;
-                }
-                let host = self.addends(user)[slot].wrapping_add(tag.wrapping_neg());
-                if matches(memory.page_of_host(host)) {
+                if self.written_page(memory, user, slot).is_some_and(&matches) {
                     self.drop_write_entry(user, slot);
                 }
             }
         }
+    }
+
+    /// The page of memory that a slot holds for stores.
+    fn written_page(&mut self, memory: &Memory, user: usize, slot: usize) -> Option<usize> {
+        let tag = self.write_tags(user)[slot];
+        let host = self.addends(user)[slot].wrapping_add(tag.wrapping_neg());
+        (tag != invalid_tag(slot)).then(|| memory.page_of_host(host))
     }
 
     fn drop_write_entry(&mut self, user: usize, slot: usize) {

@@ -1,5 +1,7 @@
-//! A board for tests that need none.
+//! A board for tests that need none, and a CPU's state where its own setting up is not what they are about.
+#![allow(dead_code)] // Each test program uses a part.
 
+use ftemu_cpu::state::{Segment, State, control, gpr, segment};
 use ftemu_cpu::{Bus, Icount, Memory};
 
 /// A board with nothing on it.
@@ -27,4 +29,23 @@ impl Bus for Bare {
         0
     }
     fn set_task_priority(&mut self, _: Icount, _: u8) {}
+}
+
+/// About to run 64-bit code at this privilege (0 or 3), with the page tables at 1000h.
+pub fn long_mode(cpl: u8, rip: u64, stack: u64) -> State {
+    let mut state = State {
+        rip,
+        rflags: 2,
+        cr0: control::CR0_PE | control::CR0_PG | control::CR0_WP | control::CR0_NE,
+        cr3: 0x1000,
+        cr4: control::CR4_PAE | control::CR4_OSFXSR | control::CR4_OSXMMEXCPT,
+        efer: control::EFER_LME | control::EFER_LMA | control::EFER_NXE,
+        cpl,
+        ..State::default()
+    };
+    let [code, data] = if cpl == 0 { [(0xa9b, 8), (0xc93, 16)] } else { [(0xafb, 0x2b), (0xcf3, 0x33)] };
+    let flat = |(attributes, selector)| Segment { base: 0, limit: u32::MAX, attributes, selector };
+    (state.segments[segment::CS], state.segments[segment::SS]) = (flat(code), flat(data));
+    state.gpr[gpr::RSP] = stack;
+    state
 }

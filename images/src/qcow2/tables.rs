@@ -43,15 +43,12 @@ pub(crate) fn check(file: &File, length: u64, header: &Header, writable: bool) -
             return Err(Fault::Truncated(format!("L2 table {number} is past the end of the file")));
         }
         owners.claim(l2_offset, cluster, "an L2 table")?;
+    }
+    owners.finish()?;
+    for (number, l2_offset) in l1.iter().map(|entry| entry & OFFSET).enumerate().filter(|(_, place)| *place != 0) {
         let l2 = read_entries(file, l2_offset, header.l2_entries()).map_err(Fault::Io)?;
         for (index, entry) in l2.into_iter().enumerate() {
             check_entry(entry, header, length).map_err(|fault| at(fault, number * header.l2_entries() + index))?;
-        }
-    }
-    owners.finish()?;
-    // Once more, now that all tables are known.
-    for entry in l1.iter().map(|entry| entry & OFFSET).filter(|place| *place != 0) {
-        for entry in read_entries(file, entry, header.l2_entries()).map_err(Fault::Io)? {
             match place(entry, header) {
                 0 => {}
                 place => owners.contents(place)?,

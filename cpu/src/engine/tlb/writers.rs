@@ -1,6 +1,6 @@
 //! Which slots hold a page for stores: when one becomes code or a page table, not all slots need to be looked through.
 
-use super::{Tlb, invalid_tag};
+use super::Tlb;
 use crate::engine::frame::SLOTS;
 use crate::memory::Memory;
 
@@ -32,13 +32,6 @@ impl Writers {
 }
 
 impl Tlb {
-    /// Whether a slot holds a page for stores.
-    fn holds(&mut self, memory: &Memory, page: usize, user: usize, slot: usize) -> bool {
-        let tag = self.write_tags(user)[slot];
-        tag != invalid_tag(slot)
-            && memory.page_of_host(self.addends(user)[slot].wrapping_add(tag.wrapping_neg())) == page
-    }
-
     /// A slot holds a page for stores from now on.
     pub(super) fn note_writer(&mut self, memory: &Memory, page: usize, user: usize, slot: usize) {
         if self.writers.len() < memory.pages() {
@@ -50,7 +43,7 @@ impl Tlb {
             // Most are of the past.
             now = Writers::default().add(user, slot);
             for (user, slot) in noted.all() {
-                if self.holds(memory, page, user, slot) {
+                if self.written_page(memory, user, slot) == Some(page) {
                     now = now.add(user, slot);
                 }
             }
@@ -65,7 +58,7 @@ impl Tlb {
             return self.drop_write_entries(memory, |found| found == page);
         }
         for (user, slot) in noted.all() {
-            if self.holds(memory, page, user, slot) {
+            if self.written_page(memory, user, slot) == Some(page) {
                 self.drop_write_entry(user, slot);
             }
         }
