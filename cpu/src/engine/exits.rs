@@ -4,10 +4,8 @@ use super::builder::{Builder, host};
 use super::cold::Cold;
 use super::frame::{displacement, jump_slot};
 use super::sites::Site;
+use super::translate::LONGEST_INSTRUCTION;
 use crate::memory::PAGE;
-
-/// Bytes of an instruction at most.
-const LONGEST_INSTRUCTION: u64 = 15;
 
 impl Builder<'_> {
     /// Continues at the offset in R10, through the jump cache.
@@ -49,7 +47,7 @@ impl Builder<'_> {
     /// Whether jumps to a target may be linked for good: it lies within the page, and so do all its bytes. A block with
     /// bytes in the next page is found by the jump cache, which knows when that is mapped elsewhere.
     fn is_near(&self, target: u64) -> bool {
-        self.chain && (target ^ self.rip) >> 12 == 0 && target % PAGE + LONGEST_INSTRUCTION <= PAGE
+        self.chain && (target ^ self.rip) >> 12 == 0 && target % PAGE + LONGEST_INSTRUCTION as u64 <= PAGE
     }
 
     /// What a jump with displacement at `jump` to a constant target becomes.

@@ -17,13 +17,13 @@ use iced_x86::Instruction;
 /// Bits of an index within a region. One bit of a site's number is taken, see [`super::sites::COMMIT`].
 const INDEX_BITS: u32 = 24;
 const INDEX: u32 = (1 << INDEX_BITS) - 1;
-/// The region that a block is in.
-pub fn region_of(block: u32) -> usize {
-    (block >> INDEX_BITS) as usize
-}
-
 /// The sites whose numbers are fixed.
 const SHARED: [Packed; FIXED] = [Packed::Miss, Packed::Fault, Packed::Leave];
+
+/// The region of a block, or of a site, by its number.
+pub fn region_of(number: u32) -> usize {
+    (number >> INDEX_BITS) as usize
+}
 
 /// Which instruction the host code from an offset on belongs to.
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ impl Blocks {
     }
 
     fn region(&self, number: u32) -> &Region {
-        &self.regions[(number >> INDEX_BITS) as usize]
+        &self.regions[region_of(number)]
     }
 
     /// A block by number.
@@ -119,7 +119,7 @@ impl Blocks {
     }
 
     fn get_mut(&mut self, number: u32) -> &mut Block {
-        &mut self.regions[(number >> INDEX_BITS) as usize].blocks[(number & INDEX) as usize]
+        &mut self.regions[region_of(number)].blocks[(number & INDEX) as usize]
     }
 
     /// A site by number.
@@ -263,7 +263,7 @@ impl Blocks {
     pub fn note_link(&mut self, site: u32, number: u32) {
         let epoch = self.region(site).epoch;
         let next = self.get(number).links;
-        let links = &mut self.regions[(number >> INDEX_BITS) as usize].links;
+        let links = &mut self.regions[region_of(number)].links;
         let place = links.len() as u32;
         links.push(Incoming { site, epoch, next });
         self.get_mut(number).links = place;
@@ -345,7 +345,7 @@ impl Blocks {
         let mut at = std::mem::replace(&mut self.get_mut(number).links, NONE);
         while at != NONE {
             let Incoming { site, epoch, next } = self.region(number).links[at as usize];
-            let home = (site >> INDEX_BITS) as usize;
+            let home = region_of(site);
             if self.regions[home].epoch == epoch && Some(home) != going {
                 match self.site(site) {
                     Site::Link { jump, stub, .. } | Site::General { jump, stub, .. } => buffer.patch(jump, stub),

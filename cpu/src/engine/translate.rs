@@ -29,7 +29,7 @@ const DECODER: u32 =
     DecoderOptions::AMD | DecoderOptions::NO_PAUSE | DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD;
 
 /// Bytes of an instruction at most.
-const LONGEST_INSTRUCTION: usize = 15;
+pub const LONGEST_INSTRUCTION: usize = 15;
 
 /// Room for a block under construction, kept from one to the next.
 #[derive(Default)]
