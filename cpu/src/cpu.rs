@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::options::Optimisations;
 use crate::engine::tally::Tally;
 use crate::memory::Memory;
-use crate::save;
+use crate::save::Saved;
 use crate::state::{State, rflags};
 use std::io;
 
@@ -102,18 +102,18 @@ impl Cpu {
 
     /// Appends registers and count (not RAM) to a checkpoint, little-endian.
     pub fn save(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.engine.count().to_le_bytes());
-        save::save(self.state(), out);
+        self.engine.count().save(out);
+        self.state().save(out);
     }
 
     /// Restores what [`Cpu::save`] wrote, taking it off the front of `bytes`; everything derived is dropped. False if
-    /// cut short or invalid.
+    /// cut short or invalid: there is no level above 3.
     pub fn load(&mut self, bytes: &mut &[u8]) -> bool {
-        let Some((count, rest)) = bytes.split_first_chunk::<8>() else { return false };
-        let mut rest = rest;
-        let Some(state) = save::load(&mut rest) else { return false };
+        let mut rest = *bytes;
+        let Some(count) = u64::load(&mut rest) else { return false };
+        let Some(state) = State::load(&mut rest).filter(|state| state.cpl < 4) else { return false };
         *bytes = rest;
-        self.engine.set_count(u64::from_le_bytes(*count));
+        self.engine.set_count(count);
         *self.engine.state_mut() = state;
         self.forget_derived();
         true

@@ -3,6 +3,9 @@
 //! Everything here is guest-visible and belongs to every checkpoint and digest; nothing here depends on the
 //! host, on caches or on how execution was cut.
 
+use crate::save::{Part, Saved, path};
+use crate::saved;
+
 /// Index of a general register in [`State::gpr`], in encoding order.
 pub mod gpr {
     #![allow(missing_docs)]
@@ -94,6 +97,7 @@ pub struct Segment {
     /// The visible selector.
     pub selector: u16,
 }
+saved!(Segment { base, limit, attributes, selector });
 
 impl Segment {
     /// Attribute bit: present.
@@ -128,6 +132,7 @@ pub struct TableRegister {
     /// Limit in bytes, inclusive.
     pub limit: u16,
 }
+saved!(TableRegister { base, limit });
 
 /// The 512-byte FXSAVE image (APM vol. 2 §11.4.4): x87, MXCSR and XMM0-15. FOP, FIP and FDP are always zero: they
 /// would hold host addresses, and vendors disagree about them.
@@ -141,6 +146,22 @@ impl Default for FxArea {
         area[0..2].copy_from_slice(&0x037f_u16.to_le_bytes());
         area[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
         FxArea(area)
+    }
+}
+
+impl Saved for FxArea {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.0.save(out);
+    }
+    fn load(bytes: &mut &[u8]) -> Option<Self> {
+        Saved::load(bytes).map(FxArea)
+    }
+    fn parts(&self, name: &str, out: &mut Vec<Part>) {
+        let (x87, rest) = self.0.split_at(160);
+        let (xmm, unused) = rest.as_chunks::<16>().0.split_at(16);
+        out.push((path(name, "x87 and MXCSR"), x87.to_vec()));
+        (0..).zip(xmm).for_each(|(number, register): (usize, _)| register.parts(&format!("xmm{number}"), out));
+        out.push((path(name, "unused"), unused.as_flattened().to_vec()));
     }
 }
 
@@ -223,6 +244,45 @@ pub struct State {
     /// Where system management memory begins, less 8000h.
     pub smbase: u32,
 }
+saved!(State {
+    gpr as ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"],
+    rip,
+    rflags,
+    segments as ["es", "cs", "ss", "ds", "fs", "gs"],
+    ldtr,
+    tr,
+    gdtr,
+    idtr,
+    cr0,
+    cr2,
+    cr3,
+    cr4,
+    efer,
+    star,
+    lstar,
+    cstar,
+    sfmask,
+    kernel_gs_base,
+    sysenter_cs,
+    sysenter_esp,
+    sysenter_eip,
+    tsc_aux,
+    tsc_offset,
+    pat,
+    mtrr_def_type,
+    mtrr_variable,
+    mtrr_fixed,
+    dr,
+    fx,
+    debug_pending,
+    smbase,
+    cpl,
+    interrupt_shadow,
+    halted,
+    nmi_blocked,
+    debug_shadow,
+    smm,
+});
 
 impl State {
     /// Whether long mode is active and CS selects 64-bit code.
@@ -269,3 +329,6 @@ impl State {
         if self.is_long() { offset } else { self.segments[segment::CS].base.wrapping_add(offset) & 0xffff_ffff }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use crate::config::{Config, MachineError};
 use crate::firmware::Firmware;
 use crate::linux::{self, BootImage};
 use crate::machine::Machine;
-use crate::state::Saved;
+use crate::state::{Part, Saved};
 use ftemu_cpu::Memory;
 use std::sync::Arc;
 
@@ -83,10 +83,23 @@ impl Machine {
         *blake3::hash(&state).as_bytes()
     }
 
-    fn save_running(&self, out: &mut Vec<u8>) {
+    pub(crate) fn save_running(&self, out: &mut Vec<u8>) {
         self.cpu.save(out);
         self.board.chips.save(out);
         self.board.drives.save(out);
+    }
+
+    /// Registers, chips and drives, part by part with names: what a report tells of two machines that differ.
+    pub fn parts(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        self.cpu.state().parts("", &mut parts);
+        // The manual has registers in capitals.
+        parts.iter_mut().for_each(|(name, _)| name.make_ascii_uppercase());
+        self.board.chips.parts("", &mut parts);
+        let mut drives = Vec::new();
+        self.board.drives.save(&mut drives);
+        parts.push(("drives".into(), drives));
+        parts
     }
 
     /// Appends everything but RAM and the outputs that wait: drain them first.

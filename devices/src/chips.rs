@@ -18,7 +18,7 @@ use crate::pic::Pic;
 use crate::pit::Pit;
 use crate::power::{self, Power};
 use crate::rtc::Rtc;
-use crate::state::{saved, saved_list};
+use crate::state::saved;
 use crate::uart::Uart;
 use crate::vga::Vga;
 use crate::virtio::{Block, Console, Entropy, Virtio};
@@ -80,32 +80,32 @@ pub struct Chips {
     pub reset: bool,
 }
 saved!(Chips {
-    clock,
-    pic,
-    io_apic,
-    local_apic,
-    pit,
-    rtc,
-    serial,
-    power,
-    keyboard_controller,
-    hpet,
-    firmware_config,
-    management_mode,
-    management_interrupt,
-    pci,
-    host_bridge,
-    isa_bridge,
-    power_management,
-    ide,
-    vga,
-    nics,
-    virtio_disks,
-    entropy,
-    virtio_console,
-    diagnostic,
-    port_a,
-    reset,
+    clock as "virtual clock",
+    pic as "8259 pair",
+    io_apic as "I/O APIC",
+    local_apic as "local APIC",
+    pit as "8254",
+    rtc as "RTC",
+    serial as ["COM1", "COM2"],
+    power as "ACPI power",
+    keyboard_controller as "8042",
+    hpet as "HPET",
+    firmware_config as "firmware configuration",
+    management_mode as "APM control",
+    management_interrupt as "SMI request",
+    pci as "PCI",
+    host_bridge as "82441FX",
+    isa_bridge as "PIIX3",
+    power_management as "PIIX4 power management",
+    ide as "PIIX3 IDE",
+    vga as "VGA",
+    nics as "network cards",
+    virtio_disks as "virtio disks",
+    entropy as "virtio entropy",
+    virtio_console as "virtio console",
+    diagnostic as "port 80h",
+    port_a as "port 92h",
+    reset as "reset request",
 });
 
 impl Chips {
@@ -156,8 +156,6 @@ impl Chips {
         chips
     }
 }
-
-saved_list!(Virtio<Block>);
 
 /// The drives of a configuration that are attached by virtio.
 fn virtio_disks(config: &Config) -> Vec<Virtio<Block>> {

@@ -1,7 +1,7 @@
 //! What a machine is made of, and why one could not be made or restored.
 
 use crate::clock;
-use crate::state::{Saved, saved, saved_choice, saved_list};
+use crate::state::{Saved, saved, saved_choice};
 
 /// Bytes of RAM a machine can have: room for a kernel, and half of what the CPU's 40 physical address bits reach.
 pub(crate) const MEMORY: std::ops::RangeInclusive<u64> = 2 << 20..=1 << 39;
@@ -45,7 +45,6 @@ pub struct DriveConfig {
     pub read_only: bool,
 }
 saved!(DriveConfig { attachment, kind, sectors, serial, read_only });
-saved_list!(DriveConfig);
 
 /// How a drive is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +95,6 @@ pub struct NicConfig {
     pub mac: [u8; 6],
 }
 saved!(NicConfig { model, mac });
-saved_list!(NicConfig);
 
 /// Models of network cards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +128,6 @@ pub struct OptionRom {
     pub image: Vec<u8>,
 }
 saved!(OptionRom { vendor, device, image });
-saved_list!(OptionRom);
 
 /// What firmware can start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +140,6 @@ pub enum BootFrom {
     Network,
 }
 saved_choice!(BootFrom { Disk = 0, Cdrom = 1, Network = 2 });
-saved_list!(BootFrom);
 
 impl Default for Config {
     /// 512 MiB, 2024-01-01, 1 ns per instruction, a seed of zeros; no drive, no network card, no screen.

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::e1000::E1000;
 use crate::pci::device::PciDevice;
 use crate::pci::function::Function;
-use crate::state::{Saved, saved_list};
+use crate::state::Saved;
 use crate::virtio::{Network, Virtio};
 
 /// A network card.
@@ -16,7 +16,6 @@ pub enum Nic {
     /// Virtio.
     Virtio(Box<Virtio<Network>>),
 }
-saved_list!(Nic);
 
 impl Nic {
     /// Card number `number` after power-on, with its cable plugged in.

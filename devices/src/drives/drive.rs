@@ -1,7 +1,7 @@
 //! One drive: its requests under way, the chain of its writes, and the storage behind it.
 
 use super::{BLOCK_BYTES, Issued};
-use crate::state::{saved, saved_choice, saved_list};
+use crate::state::{saved, saved_choice};
 use crate::storage::{Disc, HOUSEKEEPING, Request, SECTOR_BYTES, Storage, StorageFault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -48,7 +48,6 @@ pub struct DriveState {
     pub disc: [u8; 32],
 }
 saved!(DriveState { sectors, read_only, next_ticket, writes, in_flight, disc });
-saved_list!(DriveState);
 
 /// A request that the chip has not taken back yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +63,6 @@ pub struct InFlight {
     pub abandoned: bool,
 }
 saved!(InFlight { ticket, due_ns, request, error, released, abandoned });
-saved_list!(InFlight);
 
 pub struct Drive {
     pub state: DriveState,

@@ -1,7 +1,7 @@
 //! Whole machines that run small guests, booted by the Linux protocol.
 
 use super::*;
-use crate::state::Random;
+use crate::state::{Random, Saved};
 use guests::*;
 use iced_x86::code_asm::*;
 
@@ -259,6 +259,23 @@ fn digests_see_ram_registers_and_chips() {
     machine.cpu_mut().state_mut().gpr[8] ^= 1;
     machine.chips_mut().diagnostic ^= 1;
     assert_ne!(machine.digest(), digest);
+}
+
+#[test]
+fn parts_are_what_digests_cover_with_names() {
+    let mut machine = machine(ticking);
+    run_to(&mut machine, 50_000);
+    let parts = machine.parts();
+    let names: std::collections::BTreeSet<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), parts.len(), "no two have one name");
+    for name in ["RAX", "CS.BASE", "XMM7", "8259 pair.master.imr", "COM2.divisor", "port 80h", "drives"] {
+        assert!(names.contains(name), "{name}");
+    }
+    let (mut state, mut count) = (Vec::new(), Vec::new());
+    machine.save_running(&mut state);
+    machine.count().0.save(&mut count);
+    let parts: Vec<u8> = parts.into_iter().flat_map(|(_, bytes)| bytes).collect();
+    assert!([count, parts].concat() == state);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::buffer::Buffer;
 use super::queue::{Broken, Chain};
 use super::{DeviceType, Rings};
 use crate::context::Context;
-use crate::state::{saved, saved_list};
+use crate::state::saved;
 use crate::storage::Request;
 
 /// Feature bits (§5.2.3).
@@ -59,7 +59,6 @@ struct InFlight {
     abandoned: bool,
 }
 saved!(InFlight { ticket, due_ns, bytes, head, data, status, abandoned });
-saved_list!(InFlight);
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Scattered guest memory: what a chain of descriptors describes (Virtio 1.2 §2.7.5).
 
-use crate::state::{Saved, saved, saved_list};
+use crate::state::{Saved, saved};
 use ftemu_cpu::Memory;
 
 /// One piece of guest-physical memory.
@@ -12,7 +12,6 @@ pub struct Segment {
     pub length: u32,
 }
 saved!(Segment { address, length });
-saved_list!(Segment);
 
 /// Pieces of guest memory that count as one row of bytes. Nothing says that they are RAM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use super::queue::Chain;
 use super::{DeviceType, Rings, VERSION_1, Virtio};
 use crate::context::Context;
 use crate::output::Output;
-use crate::state::{Saved, saved};
+use crate::state::saved;
 use ftemu_cpu::Memory;
+use std::collections::VecDeque;
 
 /// Feature bits (§5.1.3).
 const MAC: u64 = 1 << 5;
@@ -35,25 +36,10 @@ pub struct Network {
     nic: u8,
     mac: [u8; 6],
     link: bool,
-    waiting: Frames,
+    /// Frames in the order they came.
+    waiting: VecDeque<Vec<u8>>,
 }
 saved!(Network { nic, mac, link, waiting });
-
-/// Frames in the order they came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Frames(std::collections::VecDeque<Vec<u8>>);
-
-impl Saved for Frames {
-    fn save(&self, out: &mut Vec<u8>) {
-        let Frames(frames) = self;
-        (frames.len() as u64).save(out);
-        frames.iter().for_each(|frame| frame.save(out));
-    }
-    fn load(bytes: &mut &[u8]) -> Option<Self> {
-        let length = u64::load(bytes)?;
-        (0..length).map(|_| Vec::load(bytes)).collect::<Option<_>>().map(Frames)
-    }
-}
 
 /// What became of a frame.
 enum Received {
@@ -66,14 +52,14 @@ enum Received {
 impl Network {
     /// NIC number `nic` of the machine, with its link up.
     pub fn new(nic: u8, mac: [u8; 6]) -> Network {
-        Network { nic, mac, link: true, waiting: Frames::default() }
+        Network { nic, mac, link: true, waiting: VecDeque::new() }
     }
 
     /// A frame arrives. Without a link, or of an impossible length, it is lost.
     fn receive(&mut self, frame: &[u8], rings: &mut Rings, context: &mut Context) {
         if self.link && (SHORTEST..=LONGEST).contains(&frame.len()) && rings.is_ready(RECEIVE) {
-            if self.waiting.0.len() < MOST_WAITING {
-                self.waiting.0.push_back(frame.to_vec());
+            if self.waiting.len() < MOST_WAITING {
+                self.waiting.push_back(frame.to_vec());
             }
             self.deliver(rings, context);
         }
@@ -88,10 +74,10 @@ impl Network {
     }
 
     fn deliver(&mut self, rings: &mut Rings, context: &mut Context) {
-        while let Some(frame) = self.waiting.0.front() {
+        while let Some(frame) = self.waiting.front() {
             match store(frame, rings, context.memory) {
                 Received::Waits => break,
-                Received::Stored | Received::Dropped => drop(self.waiting.0.pop_front()),
+                Received::Stored | Received::Dropped => drop(self.waiting.pop_front()),
             }
         }
     }
@@ -173,7 +159,7 @@ impl DeviceType for Network {
     }
 
     fn reset(&mut self) {
-        self.waiting = Frames::default();
+        self.waiting = VecDeque::new();
     }
 }
 
@@ -186,7 +172,7 @@ impl Virtio<Network> {
     /// Frames that will surely not be lost for want of room. Before a driver is ready all of them are.
     pub fn room(&self) -> usize {
         match self.rings.is_ready(RECEIVE) {
-            true => MOST_WAITING.saturating_sub(self.device.waiting.0.len()),
+            true => MOST_WAITING.saturating_sub(self.device.waiting.len()),
             false => usize::MAX,
         }
     }

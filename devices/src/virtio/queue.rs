@@ -5,7 +5,7 @@
 //! for a reset.
 
 use super::buffer::{Buffer, Segment};
-use crate::state::{saved, saved_list};
+use crate::state::saved;
 use ftemu_cpu::Memory;
 
 /// Descriptor flags (§2.7.5).
@@ -77,7 +77,6 @@ pub struct Queue {
     next_used: u16,
 }
 saved!(Queue { size, maximum, enabled, descriptors, available, used, next_available, next_used });
-saved_list!(Queue);
 
 /// What was negotiated about rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

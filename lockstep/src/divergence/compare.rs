@@ -6,7 +6,7 @@ use std::fmt;
 /// Differences that are listed one by one.
 const MOST: usize = 64;
 
-/// Bytes that differ: a register, a stretch of a chip's saved form, or of RAM.
+/// Bytes that differ: a register, a chip's field or a stretch of it, or of RAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Its name, or its address in RAM.
@@ -34,12 +34,12 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Bytes as people read them: up to eight as one little-endian number, more in memory order.
+/// Bytes as people read them: two, four or eight as one little-endian number, others in memory order.
 struct Hex<'a>(&'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.len() == 8 {
+        if matches!(self.0.len(), 2 | 4 | 8) {
             return self.0.iter().rev().try_for_each(|byte| write!(formatter, "{byte:02x}"));
         }
         self.0.iter().take(16).try_for_each(|byte| write!(formatter, "{byte:02x}"))?;
