@@ -68,6 +68,8 @@ pub struct Builder<'a> {
     pub movable: bool,
     /// The instruction being translated.
     pub index: u8,
+    /// How many the block has.
+    pub count: u8,
     /// Which instruction host code belongs to.
     pub marks: Vec<Mark>,
     /// Out of line parts.
@@ -249,9 +251,14 @@ impl Builder<'_> {
         self.jump_to(self.trampolines.service);
     }
 
+    /// Adds instructions to the budget.
+    pub fn allow(&mut self, instructions: i8) {
+        self.bytes(&[0x4d, 0x8d, 0x76, instructions as u8]); // lea r14, [r14+instructions]
+    }
+
     /// The block's entry: takes its instructions off the budget, and faults if there are not as many left.
-    pub fn entry(&mut self, count: u8, checked: bool) {
-        self.bytes(&[0x4d, 0x8d, 0x76, (count as i8).wrapping_neg() as u8]);
+    pub fn entry(&mut self, checked: bool) {
+        self.allow(-(self.count as i8));
         if checked {
             self.bytes(&[0x41, 0x8b, 0x0e]);
         }

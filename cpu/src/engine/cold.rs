@@ -37,6 +37,15 @@ pub enum Cold {
         /// Linear target.
         target: u64,
     },
+    /// A jump out of the middle of the block.
+    SideExit {
+        /// The hot jump's displacement.
+        jump: usize,
+        /// Linear target.
+        target: u64,
+        /// How many instructions lie behind the jump: they do not run.
+        rest: u8,
+    },
     /// A jump to another page that is linked to a block.
     FarLink {
         /// What is subtracted from the jump cache's entry.
@@ -100,7 +109,7 @@ pub enum Cold {
 impl Builder<'_> {
     /// Emits everything that is reached rarely.
     pub fn finish(&mut self) {
-        // Only a block's last instruction jumps.
+        // Where segments have limits, only the last instruction of a block jumps.
         let last = self.index;
         while let Some(one) = self.cold.pop_front() {
             match one {
@@ -115,6 +124,11 @@ impl Builder<'_> {
                 }
                 Cold::Far { jump, target } if self.mode.flat() => {
                     self.aim_here(jump);
+                    self.continue_at(target);
+                }
+                Cold::SideExit { jump, target, rest } => {
+                    self.aim_here(jump);
+                    self.allow(rest as i8);
                     self.continue_at(target);
                 }
                 Cold::FarLink { check, jump, link, target } => {

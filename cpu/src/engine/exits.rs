@@ -56,6 +56,11 @@ impl Builder<'_> {
         self.cold.push_back(if near { Cold::Link { jump, target } } else { Cold::Far { jump, target } });
     }
 
+    /// Whether nothing follows the instruction in its block.
+    pub fn is_last(&self) -> bool {
+        self.index + 1 == self.count
+    }
+
     /// The instruction goes to a constant target.
     pub fn branch_at(&mut self, target: u64) {
         if self.mode.flat() {

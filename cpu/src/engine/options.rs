@@ -33,6 +33,7 @@ macro_rules! optimisations {
 optimisations! {
     KeptBlocks "kept-blocks" "translated blocks are kept; without it every block is translated each time it runs";
     LongBlocks "long-blocks" "a block has many instructions; without it one";
+    SideExits "side-exits" "a block goes on behind conditional jumps forward, and is left early where they are taken";
     Chaining "chaining" "jumps within a page lead from block to block once they have been taken";
     MovableBlocks "movable-blocks" "code of programs is translated once for all addresses it is mapped at";
     FarLinks "far-links" "jumps to other pages lead to the block linked to them if that table says so";

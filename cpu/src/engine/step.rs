@@ -4,7 +4,7 @@ use super::blocks::Mode;
 use crate::exception::Exception;
 use crate::system;
 use iced_x86::{
-    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, InstructionInfoOptions,
+    Code, ConditionCode, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, InstructionInfoOptions,
     Mnemonic, OpAccess, Register,
 };
 
@@ -56,7 +56,14 @@ impl Step {
         !self.is_opaque() && uses_fpu(&self.instruction)
     }
 
-    /// Nothing can follow in the same block.
+    /// A jump forward that arithmetic flags decide: the block may go on where it is not taken. Backward ones mostly are.
+    pub fn is_side_exit(&self) -> bool {
+        let one = &self.instruction;
+        let decided_by_flags = one.condition_code() != ConditionCode::None && one.is_jcc_short_or_near();
+        decided_by_flags && !self.is_opaque() && one.near_branch_target() > one.ip()
+    }
+
+    /// Nothing can follow in the same block, unless it is a side exit.
     pub fn ends_block(&self) -> bool {
         let one = &self.instruction;
         let repeats = one.has_rep_prefix() || one.has_repne_prefix();

@@ -184,8 +184,13 @@ impl Builder<'_> {
                 let condition = instruction.condition_code() as u8 - 1;
                 self.bytes(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
                 let jump = self.out.len() - 4;
-                self.leave(jump, instruction.near_branch_target());
-                self.continue_at(next);
+                let target = instruction.near_branch_target();
+                if self.is_last() {
+                    self.leave(jump, target);
+                    self.continue_at(next);
+                } else {
+                    self.cold.push_back(Cold::SideExit { jump, target, rest: self.count - self.index - 1 });
+                }
             }
             FlowControl::Call => {
                 self.push_return_address(instruction);

@@ -18,6 +18,8 @@ use std::collections::VecDeque;
 
 /// Instructions in a block at most; one byte counts them.
 pub const LONGEST_BLOCK: usize = 64;
+/// Conditional jumps in the middle of a block at most. What lies behind more of them is rarely reached from the block's start.
+const SIDE_EXITS: usize = 4;
 /// Guest bytes that the longest block can take: no instruction has more than 15.
 pub const LONGEST_FETCH: usize = 16 * LONGEST_BLOCK;
 /// Host bytes that the longest block can take.
@@ -57,6 +59,16 @@ struct Origin {
     once: bool,
 }
 
+/// What bounds a block.
+struct Limits {
+    /// Instructions.
+    instructions: usize,
+    /// Bytes that the limit of the code segment allows.
+    room: usize,
+    /// Conditional jumps that it may go on behind.
+    side_exits: usize,
+}
+
 impl Engine {
     /// Translates the block at an offset whose first byte lies at `physical`; at most `limit` instructions.
     /// With `once`, it goes to the scratch area and is not entered in the table of blocks.
@@ -85,7 +97,9 @@ impl Engine {
         let bytes = &self.memory.page(page)[offset..][..length];
         let decoder = Decoder::with_ip(mode.bitness(), bytes, at, DECODER);
         let mut origin = Origin { rip: at, movable, physical, second_page: None, mode, once };
-        if !decode(decoder, &origin, limit, room, &mut self.factory, &mut steps)? {
+        let goes_on = mode.flat() && self.optimisations.has(Optimisation::SideExits);
+        let limits = Limits { instructions: limit, room, side_exits: if goes_on { SIDE_EXITS } else { 0 } };
+        if !decode(decoder, &origin, &limits, &mut self.factory, &mut steps)? {
             // What also depends on the next page stays where it is.
             let (step, second) = self.step_across(rip, page, offset, mode)?;
             steps.push(step);
@@ -150,6 +164,7 @@ impl Engine {
             rip,
             movable,
             index: 0,
+            count: steps.len() as u8,
             marks,
             plan,
             resident: None,
@@ -163,7 +178,7 @@ impl Engine {
             builder.movable_entry();
         }
         let near = builder.here();
-        builder.entry(steps.len() as u8, !once);
+        builder.entry(!once);
         if fpu {
             builder.require_fpu();
         }
@@ -174,7 +189,7 @@ impl Engine {
             let spares = !step.is_opaque() && builder.spares_r13(&step.instruction);
             builder.resident = builder.resident.filter(|_| spares);
             builder.check_pointers();
-            let last = index + 1 == steps.len();
+            let last = builder.is_last();
             if !quick || step.raises.is_some() || !builder.quick_system(&step.instruction, last) {
                 emit_step(&mut builder, step);
             }
@@ -212,16 +227,15 @@ impl Engine {
     }
 }
 
-/// Decodes up to the end of the block. `false`: the first instruction ends in the next page. `room`: bytes that the limit of
-/// the code segment allows.
+/// Decodes up to the end of the block. `false`: the first instruction ends in the next page.
 fn decode(
     mut decoder: Decoder,
     origin: &Origin,
-    limit: usize,
-    room: usize,
+    limits: &Limits,
     factory: &mut InstructionInfoFactory,
     steps: &mut Vec<Step>,
 ) -> Result<bool, Exception> {
+    let &Limits { instructions, room, mut side_exits } = limits;
     let length = decoder.max_position();
     loop {
         let (instruction, error) = decode_one(&mut decoder);
@@ -238,9 +252,11 @@ fn decode(
             }
         }
         let step = Step::new(instruction, origin.mode, factory);
-        let ends = step.ends_block();
+        let goes_on = side_exits > 0 && step.is_side_exit();
+        side_exits -= usize::from(goes_on);
+        let ends = step.ends_block() && !goes_on;
         steps.push(step);
-        if ends || steps.len() == limit || end >= length {
+        if ends || steps.len() == instructions || end >= length {
             return Ok(true);
         }
     }
