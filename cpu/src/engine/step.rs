@@ -4,8 +4,8 @@ use super::blocks::Mode;
 use crate::exception::Exception;
 use crate::system;
 use iced_x86::{
-    Code, ConditionCode, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, InstructionInfoOptions,
-    Mnemonic, OpAccess, Register,
+    Code, ConditionCode, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory,
+    InstructionInfoOptions, Mnemonic, OpAccess, Register,
 };
 
 /// See the module.
