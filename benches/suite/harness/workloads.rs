@@ -128,7 +128,7 @@ pub const WORKLOADS: &[Workload] = &[
     workload(("apt", Row::System), Kind::Debian, (1, 1), "apt-get install vim-runtime from a local archive"),
     workload((INIT, Row::Once), Kind::Boot, (0, 0), "kernel entry to the first process"),
     workload(("traces", Row::Once), Kind::Debian, (40_000, 10), "LuaJIT: functions compiled and soon forgotten"),
-    workload(("once", Row::Once), Kind::Everywhere, (3_000_000, 640), "generated functions, each called twice"),
+    workload(("once", Row::Once), Kind::Everywhere, (1_000_000, 640), "generated functions, each called twice"),
     workload(("patch", Row::Once), Kind::Everywhere, (2_000_000, 500), "an operand rewritten before each call"),
 ];
 
