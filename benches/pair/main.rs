@@ -1,6 +1,8 @@
 //! What protection costs and what it gives, measured: `cargo bench --bench pair`.
 //!
-//! * the integer mix in a Debian guest, alone and protected, taking turns; the link's use, processor time and memory
+//! * the integer mix in a Debian guest, alone, beside an unprotected twin, and protected, taking turns; the link's use and
+//!   memory. A twin shares caches, memory and the host with the guest just as the other half of a pair does here, and as it does not
+//!   where each has a server: what is left between twin and pair is what protection itself costs.
 //! * the link's use and the processor's while the guest is idle, with and without a timer that ticks 250 times a second
 //! * how long an output waits: a byte typed on the console, until its echo is seen, alone and protected; and, as the
 //!   server itself measures it, from the instruction that made an output until it may leave, against the round trip
@@ -70,29 +72,37 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted.get(sorted.len() * percent / 100).copied().unwrap_or(f64::NAN)
 }
 
-/// Seconds for the mix, alone and protected.
+/// Seconds for the mix, alone, beside a twin, and protected.
 fn mix(folder: &Path, repeats: usize) -> Result<Value> {
     let guest = Catalogue::user()?.debian(debian::Mode::Bench, &mut |progress| eprintln!("{progress:?}"))?;
-    let (mut alone, mut protected, mut link) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut beside, mut protected, mut link) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut peaks = [0; 2];
     for _ in 0..repeats {
-        alone.push(mix_seconds(&mut Alone::start(folder, &guest)?)?.0);
+        alone.push(mix_seconds(&mut Alone::start(folder, &guest, "alone")?)?.0);
+        let (mut measured, _twin) = (Alone::start(folder, &guest, "alone")?, Alone::start(folder, &guest, "twin")?);
+        beside.push(mix_seconds(&mut measured)?.0);
         let mut pair = Protected::start(folder, &guest)?;
         let (seconds, peaks_now) = mix_seconds(&mut pair)?;
         protected.push(seconds);
         link.push(pair.link_mbits());
         peaks.iter_mut().zip(peaks_now).for_each(|(peak, now)| *peak = now.max(*peak));
     }
-    let (alone_s, protected_s, link) = (median(&mut alone), median(&mut protected), median(&mut link));
+    let link = median(&mut link);
+    let (alone_s, beside_s, protected_s) = (median(&mut alone), median(&mut beside), median(&mut protected));
     // The lists are sorted now. The least is what others on this host disturbed least.
     let least = |times: &[f64]| times.first().copied().unwrap_or(f64::NAN);
-    let (cost, least_cost) = (protected_s / alone_s - 1.0, least(&protected) / least(&alone) - 1.0);
-    println!("the mix: {alone_s:.2} s alone, {protected_s:.2} s protected: {:.1} %", cost * 100.0);
-    println!("         {:.1} % by the shortest of {repeats} runs each", least_cost * 100.0);
+    let percent = |more: f64, less: f64| (more / less - 1.0) * 100.0;
+    let (cost, least_cost) = (percent(protected_s, alone_s), percent(least(&protected), least(&alone)));
+    let (own, least_own) = (percent(protected_s, beside_s), percent(least(&protected), least(&beside)));
+    println!("the mix: {alone_s:.2} s alone, {beside_s:.2} s beside a twin, {protected_s:.2} s protected");
+    println!("         protected {cost:.1} % longer than alone, {own:.1} % longer than beside a twin");
+    println!("         by the shortest of {repeats} runs each: {least_cost:.1} % and {least_own:.1} %");
     println!("link, busy: {link:.3} Mbit/s; memory of a guest of 512 MiB: {} MiB, {} MiB at most", peaks[0], peaks[1]);
     Ok(json!({
-        "alone_s": alone_s, "protected_s": protected_s, "alone_all_s": alone, "protected_all_s": protected,
-        "cost_percent": cost * 100.0, "least_cost_percent": least_cost * 100.0,
+        "alone_s": alone_s, "beside_a_twin_s": beside_s, "protected_s": protected_s,
+        "alone_all_s": alone, "beside_a_twin_all_s": beside, "protected_all_s": protected,
+        "cost_percent": cost, "least_cost_percent": least_cost,
+        "over_twin_percent": own, "least_over_twin_percent": least_own,
         "busy_link_mbits": link, "primary_peak_mib": peaks[0], "standby_peak_mib": peaks[1]
     }))
 }
@@ -154,7 +164,7 @@ fn idle_use(folder: &Path, guest: &Guest, ready: &str) -> Result<(f64, [f64; 2])
 
 /// Microseconds from a byte typed to its echo.
 fn latency(folder: &Path) -> Result<Value> {
-    let mut lone = Alone::start(folder, &tiny::echo())?;
+    let mut lone = Alone::start(folder, &tiny::echo(), "alone")?;
     let mut alone = echoes(&mut lone)?;
     let waited_alone = lone.status();
     drop(lone);

@@ -50,9 +50,9 @@ pub struct Alone {
 }
 
 impl Alone {
-    /// Starts it.
-    pub fn start(folder: &Path, guest: &Guest) -> Result<Self> {
-        let events = fresh(folder, "alone")?.join("events");
+    /// Starts it; `name` tells it from others that run at the same time.
+    pub fn start(folder: &Path, guest: &Guest, name: &str) -> Result<Self> {
+        let events = fresh(folder, name)?.join("events");
         let server = Process(run(folder, guest, &events)?.spawn()?);
         let console = console(&address(&events, "console")?)?;
         Ok(Self { console, events, server })

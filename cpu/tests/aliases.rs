@@ -1,5 +1,6 @@
 //! One page of code at many linear addresses: a store through any of them is noticed, whichever were stored through before
-//! the page became code.
+//! the page became code. And one instruction across a page's end, at several addresses: it is translated once for all that map
+//! the same two pages.
 
 mod bare;
 
@@ -36,6 +37,47 @@ fn program() -> Vec<u8> {
     };
     build().expect("a program");
     a.assemble(CODE).expect("a program that assembles")
+}
+
+/// Two pages that an instruction crosses between, one that stands in for the second, and the linear addresses above 4 GiB where
+/// the first two are mapped twice, then the first and the third.
+const CROSSED: [u64; 3] = [0x20_1000, 0x20_2000, 0x20_3000];
+const PAIRS: [u64; 3] = [1 << 32, (1 << 32) + 0x3000, (1 << 32) + 0x6000];
+
+/// Calls the instruction that crosses at each of its addresses in turn, and adds up what it gives.
+fn crossing_program() -> Vec<u8> {
+    let mut a = CodeAssembler::new(64).expect("an assembler");
+    let mut again = a.create_label();
+    let mut build = || {
+        a.set_label(&mut again)?;
+        for pair in PAIRS {
+            a.mov(r9, pair + 0xffc)?;
+            a.call(r9)?;
+            a.rol(rbx, 3)?;
+            a.add(rbx, rax)?;
+        }
+        a.jmp(again)
+    };
+    build().expect("a program");
+    a.assemble(CODE).expect("a program that assembles")
+}
+
+fn crossing_machine(optimisations: Optimisations) -> Cpu {
+    let mut cpu = machine(optimisations);
+    let memory = cpu.memory_mut();
+    memory.store(0x2020, &0x5007_u64.to_le_bytes());
+    memory.store(0x5000, &0x6007_u64.to_le_bytes());
+    for (pair, second) in PAIRS.into_iter().zip([CROSSED[1], CROSSED[1], CROSSED[2]]) {
+        let entry = 0x6000 + 8 * (pair >> 12 & 0x1ff);
+        memory.store(entry, &(CROSSED[0] | 7).to_le_bytes());
+        memory.store(entry + 8, &(second | 7).to_le_bytes());
+    }
+    memory.store(CODE, &crossing_program());
+    // lea rax, [rip+displacement]; ret: the fourth byte of eight is the first page's last.
+    memory.store(CROSSED[0] + 0xffc, &[0x48, 0x8d, 0x05, 0x10]);
+    memory.store(CROSSED[1], &[0x01, 0, 0, 0xc3]);
+    memory.store(CROSSED[2], &[0x02, 0, 0, 0xc3]);
+    cpu
 }
 
 fn machine(optimisations: Optimisations) -> Cpu {
@@ -78,4 +120,45 @@ fn code_that_changes_through_any_of_its_addresses_is_the_changed_code() {
     for slice in [INSTRUCTIONS, 777, 13] {
         assert!(run(machine(Optimisations::all()), slice) == expected, "slices of {slice}");
     }
+}
+
+#[test]
+fn an_instruction_across_a_pages_end_is_the_same_wherever_both_pages_are() {
+    let expected = run(crossing_machine(Optimisations::none()), 1);
+    for slice in [INSTRUCTIONS, 777, 13] {
+        assert!(run(crossing_machine(Optimisations::all()), slice) == expected, "slices of {slice}");
+    }
+}
+
+#[test]
+fn it_is_translated_once_for_all_addresses_of_both_pages() {
+    let blocks = |pairs: u64| {
+        let mut cpu = machine(Optimisations::all());
+        let memory = cpu.memory_mut();
+        memory.store(0x2020, &0x5007_u64.to_le_bytes());
+        memory.store(0x5000, &0x6007_u64.to_le_bytes());
+        let mut a = CodeAssembler::new(64).expect("an assembler");
+        for pair in 0..pairs {
+            memory.store(0x6000 + 16 * pair, &(CROSSED[0] | 7).to_le_bytes());
+            memory.store(0x6008 + 16 * pair, &(CROSSED[1] | 7).to_le_bytes());
+        }
+        memory.store(CROSSED[0] + 0xffc, &[0x48, 0x8d, 0x05, 0x10]);
+        memory.store(CROSSED[1], &[0x01, 0, 0, 0xc3]);
+        let mut again = a.create_label();
+        let mut build = || {
+            a.mov(r9, (1_u64 << 32) + 0xffc)?;
+            a.mov(ecx, pairs as u32)?;
+            a.set_label(&mut again)?;
+            a.call(r9)?;
+            a.add(r9, 0x2000)?;
+            a.dec(ecx)?;
+            a.jnz(again)
+        };
+        build().expect("a program");
+        memory.store(CODE, &a.assemble(CODE).expect("a program that assembles"));
+        cpu.run(&mut Bare, Icount(2 + 6 * pairs), false);
+        assert_eq!(cpu.count(), Icount(2 + 6 * pairs));
+        cpu.tally().blocks
+    };
+    assert_eq!(blocks(200), blocks(20));
 }

@@ -100,18 +100,24 @@ impl Engine {
         let goes_on = mode.flat() && self.optimisations.has(Optimisation::SideExits);
         let limits = Limits { instructions: limit, room, side_exits: if goes_on { SIDE_EXITS } else { 0 } };
         if !decode(decoder, &origin, &limits, &mut self.factory, &mut steps)? {
-            // What also depends on the next page stays where it is.
-            let (step, second) = self.step_across(rip, page, offset, mode)?;
+            let (step, second) = self.step_across(rip, at, page, offset, mode)?;
             steps.push(step);
-            origin = Origin { rip, movable: false, second_page: Some(second), ..origin };
+            origin.second_page = Some(second);
         }
         let number = self.emit(&origin, &steps);
         self.room.steps = steps;
         Ok(number)
     }
 
-    /// An instruction that ends in the next page, and that.
-    fn step_across(&mut self, rip: u64, page: usize, offset: usize, mode: Mode) -> Result<(Step, u64), Exception> {
+    /// The instruction at an offset, decoded as at `at`, that ends in the next page, and that.
+    fn step_across(
+        &mut self,
+        rip: u64,
+        at: u64,
+        page: usize,
+        offset: usize,
+        mode: Mode,
+    ) -> Result<(Step, u64), Exception> {
         let head = PAGE as usize - offset;
         let mut bytes = [0; 2 * LONGEST_INSTRUCTION];
         bytes[..head].copy_from_slice(&self.memory.page(page)[offset..]);
@@ -120,7 +126,7 @@ impl Engine {
         let page = self.memory.page_of(second).ok_or(Exception::general_protection(0))?;
         bytes[head..][..LONGEST_INSTRUCTION].copy_from_slice(&self.memory.page(page)[..LONGEST_INSTRUCTION]);
         let bytes = &bytes[..head + LONGEST_INSTRUCTION];
-        let (instruction, _) = decode_one(&mut Decoder::with_ip(mode.bitness(), bytes, rip, DECODER));
+        let (instruction, _) = decode_one(&mut Decoder::with_ip(mode.bitness(), bytes, at, DECODER));
         if instruction.len() as u64 > self.code_room(mode) {
             return Err(Exception::general_protection(0));
         }
