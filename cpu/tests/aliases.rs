@@ -4,7 +4,7 @@
 
 mod bare;
 
-use bare::{Bare, long_mode};
+use bare::{Bare, assemble, long_mode};
 use ftemu_cpu::{Cpu, Icount, Memory, Optimisations};
 use iced_x86::code_asm::*;
 
@@ -17,9 +17,8 @@ const INSTRUCTIONS: u64 = 20_000;
 
 /// Stores another operand through some aliases, runs the function through one, and adds up what it gives.
 fn program() -> Vec<u8> {
-    let mut a = CodeAssembler::new(64).expect("an assembler");
-    let mut again = a.create_label();
-    let mut build = || {
+    assemble(64, CODE, |a| {
+        let mut again = a.create_label();
         a.set_label(&mut again)?;
         for number in 0..40_u64 {
             for store in 0..=number % COUNT {
@@ -34,49 +33,34 @@ fn program() -> Vec<u8> {
             a.add(rbx, rax)?;
         }
         a.jmp(again)
-    };
-    build().expect("a program");
-    a.assemble(CODE).expect("a program that assembles")
+    })
 }
 
-/// Two pages that an instruction crosses between, one that stands in for the second, and the linear addresses above 4 GiB where
-/// the first two are mapped twice, then the first and the third.
-const CROSSED: [u64; 3] = [0x20_1000, 0x20_2000, 0x20_3000];
-const PAIRS: [u64; 3] = [1 << 32, (1 << 32) + 0x3000, (1 << 32) + 0x6000];
+/// Two pages that an instruction crosses between, and one that stands in for the second.
+const FIRST: u64 = 0x20_1000;
+const SECOND: u64 = 0x20_2000;
+const OTHER: u64 = 0x20_3000;
 
-/// Calls the instruction that crosses at each of its addresses in turn, and adds up what it gives.
-fn crossing_program() -> Vec<u8> {
-    let mut a = CodeAssembler::new(64).expect("an assembler");
-    let mut again = a.create_label();
-    let mut build = || {
-        a.set_label(&mut again)?;
-        for pair in PAIRS {
-            a.mov(r9, pair + 0xffc)?;
-            a.call(r9)?;
-            a.rol(rbx, 3)?;
-            a.add(rbx, rax)?;
-        }
-        a.jmp(again)
-    };
-    build().expect("a program");
-    a.assemble(CODE).expect("a program that assembles")
+/// Where the instruction that crosses begins in a pair of pages: pair after pair lies above 4 GiB, where code is movable.
+fn crossing(pair: u64) -> u64 {
+    (1 << 32) + 0x2000 * pair + 0xffc
 }
 
-fn crossing_machine(optimisations: Optimisations) -> Cpu {
+/// For each of `seconds` a pair of pages: the first one, and that.
+fn crossing_machine(optimisations: Optimisations, seconds: &[u64], program: &[u8]) -> Cpu {
     let mut cpu = machine(optimisations);
     let memory = cpu.memory_mut();
     memory.store(0x2020, &0x5007_u64.to_le_bytes());
     memory.store(0x5000, &0x6007_u64.to_le_bytes());
-    for (pair, second) in PAIRS.into_iter().zip([CROSSED[1], CROSSED[1], CROSSED[2]]) {
-        let entry = 0x6000 + 8 * (pair >> 12 & 0x1ff);
-        memory.store(entry, &(CROSSED[0] | 7).to_le_bytes());
+    for (entry, second) in (0x6000..).step_by(16).zip(seconds) {
+        memory.store(entry, &(FIRST | 7).to_le_bytes());
         memory.store(entry + 8, &(second | 7).to_le_bytes());
     }
-    memory.store(CODE, &crossing_program());
+    memory.store(CODE, program);
     // lea rax, [rip+displacement]; ret: the fourth byte of eight is the first page's last.
-    memory.store(CROSSED[0] + 0xffc, &[0x48, 0x8d, 0x05, 0x10]);
-    memory.store(CROSSED[1], &[0x01, 0, 0, 0xc3]);
-    memory.store(CROSSED[2], &[0x02, 0, 0, 0xc3]);
+    memory.store(FIRST + 0xffc, &[0x48, 0x8d, 0x05, 0x10]);
+    memory.store(SECOND, &[0x01, 0, 0, 0xc3]);
+    memory.store(OTHER, &[0x02, 0, 0, 0xc3]);
     cpu
 }
 
@@ -114,8 +98,8 @@ fn run(mut cpu: Cpu, slice: u64) -> Vec<u8> {
     saved
 }
 
-#[test]
-fn code_that_changes_through_any_of_its_addresses_is_the_changed_code() {
+/// Whatever the slices, all optimisations give what none gives.
+fn assert_exact(machine: impl Fn(Optimisations) -> Cpu) {
     let expected = run(machine(Optimisations::none()), 1);
     for slice in [INSTRUCTIONS, 777, 13] {
         assert!(run(machine(Optimisations::all()), slice) == expected, "slices of {slice}");
@@ -123,41 +107,44 @@ fn code_that_changes_through_any_of_its_addresses_is_the_changed_code() {
 }
 
 #[test]
+fn code_that_changes_through_any_of_its_addresses_is_the_changed_code() {
+    assert_exact(machine);
+}
+
+#[test]
 fn an_instruction_across_a_pages_end_is_the_same_wherever_both_pages_are() {
-    let expected = run(crossing_machine(Optimisations::none()), 1);
-    for slice in [INSTRUCTIONS, 777, 13] {
-        assert!(run(crossing_machine(Optimisations::all()), slice) == expected, "slices of {slice}");
-    }
+    let seconds = [SECOND, SECOND, OTHER];
+    let program = assemble(64, CODE, |a| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        for pair in 0..seconds.len() as u64 {
+            a.mov(r9, crossing(pair))?;
+            a.call(r9)?;
+            a.rol(rbx, 3)?;
+            a.add(rbx, rax)?;
+        }
+        a.jmp(again)
+    });
+    assert_exact(|optimisations| crossing_machine(optimisations, &seconds, &program));
 }
 
 #[test]
 fn it_is_translated_once_for_all_addresses_of_both_pages() {
-    let blocks = |pairs: u64| {
-        let mut cpu = machine(Optimisations::all());
-        let memory = cpu.memory_mut();
-        memory.store(0x2020, &0x5007_u64.to_le_bytes());
-        memory.store(0x5000, &0x6007_u64.to_le_bytes());
-        let mut a = CodeAssembler::new(64).expect("an assembler");
-        for pair in 0..pairs {
-            memory.store(0x6000 + 16 * pair, &(CROSSED[0] | 7).to_le_bytes());
-            memory.store(0x6008 + 16 * pair, &(CROSSED[1] | 7).to_le_bytes());
-        }
-        memory.store(CROSSED[0] + 0xffc, &[0x48, 0x8d, 0x05, 0x10]);
-        memory.store(CROSSED[1], &[0x01, 0, 0, 0xc3]);
-        let mut again = a.create_label();
-        let mut build = || {
-            a.mov(r9, (1_u64 << 32) + 0xffc)?;
-            a.mov(ecx, pairs as u32)?;
+    let blocks = |pairs: u32| {
+        let program = assemble(64, CODE, |a| {
+            let mut again = a.create_label();
+            a.mov(r9, crossing(0))?;
+            a.mov(ecx, pairs)?;
             a.set_label(&mut again)?;
             a.call(r9)?;
             a.add(r9, 0x2000)?;
             a.dec(ecx)?;
             a.jnz(again)
-        };
-        build().expect("a program");
-        memory.store(CODE, &a.assemble(CODE).expect("a program that assembles"));
-        cpu.run(&mut Bare, Icount(2 + 6 * pairs), false);
-        assert_eq!(cpu.count(), Icount(2 + 6 * pairs));
+        });
+        let mut cpu = crossing_machine(Optimisations::all(), &vec![SECOND; pairs as usize], &program);
+        let end = Icount(2 + 6 * u64::from(pairs));
+        cpu.run(&mut Bare, end, false);
+        assert_eq!(cpu.count(), end);
         cpu.tally().blocks
     };
     assert_eq!(blocks(200), blocks(20));

@@ -26,9 +26,7 @@ fn machine(program: &[u8]) -> Cpu {
 }
 
 fn assemble(build: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>) -> Vec<u8> {
-    let mut a = CodeAssembler::new(64).expect("an assembler");
-    build(&mut a).expect("a program");
-    a.assemble(CODE).expect("a program that assembles")
+    bare::assemble(64, CODE, build)
 }
 
 fn run_to_halt(cpu: &mut Cpu) {

@@ -2,17 +2,10 @@
 
 mod bare;
 
-use bare::Bare;
+use bare::{Bare, assemble};
 use ftemu_cpu::state::{Segment, State, control, gpr, segment};
 use ftemu_cpu::{Cpu, Icount, Memory, Stop};
-use iced_x86::IcedError;
 use iced_x86::code_asm::*;
-
-fn assemble(bits: u32, at: u64, build: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u8> {
-    let mut a = CodeAssembler::new(bits).expect("an assembler");
-    build(&mut a).expect("a program");
-    a.assemble(at).expect("a program that assembles")
-}
 
 /// Real mode, code at 2000:0100, data at 3000:0, stack at 4000:8000.
 fn real_mode(program: &[u8]) -> Cpu {

@@ -14,9 +14,7 @@ const SMBASE: u64 = 0x3_0000;
 const COUNTER: u64 = SMBASE + 0x100;
 
 fn assemble_16(build: impl FnOnce(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>) -> Vec<u8> {
-    let mut a = CodeAssembler::new(16).expect("an assembler");
-    build(&mut a).expect("a program");
-    a.assemble(0x8000).expect("a program that assembles")
+    bare::assemble(16, 0x8000, build)
 }
 
 /// Counts in its own segment and in guest memory above 1 MiB, spoils all it may, and leaves.

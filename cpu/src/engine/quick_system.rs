@@ -18,8 +18,8 @@ const fn bit(flag: u64) -> u8 {
 const SHOWN: u32 = (!(rflags::ARITHMETIC | rflags::RF | rflags::VM)) as u32;
 
 impl Builder<'_> {
-    /// Emits the instruction; false if it is none of these. `last`: nothing follows it in its block.
-    pub fn quick_system(&mut self, instruction: &Instruction, last: bool) -> bool {
+    /// Emits the instruction; false if it is none of these.
+    pub fn quick_system(&mut self, instruction: &Instruction) -> bool {
         if self.alone || !self.mode.long() || self.mode.user() {
             return false;
         }
@@ -28,7 +28,7 @@ impl Builder<'_> {
                 self.require_privilege(instruction, false, |builder| builder.change_flag(bit(rflags::IF), false));
             }
             // The shadow is over when the next instruction is; without one here, it must be kept.
-            Mnemonic::Sti if !last => {
+            Mnemonic::Sti if !self.is_last() => {
                 self.require_privilege(instruction, true, |builder| builder.change_flag(bit(rflags::IF), true));
             }
             Mnemonic::Cld => self.change_flag(bit(rflags::DF), false),

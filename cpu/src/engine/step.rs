@@ -4,8 +4,8 @@ use super::blocks::Mode;
 use crate::exception::Exception;
 use crate::system;
 use iced_x86::{
-    Code, ConditionCode, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory,
-    InstructionInfoOptions, Mnemonic, OpAccess, Register,
+    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, InstructionInfoOptions,
+    Mnemonic, OpAccess, Register,
 };
 
 /// See the module.
@@ -59,8 +59,7 @@ impl Step {
     /// A jump forward that arithmetic flags decide: the block may go on where it is not taken. Backward ones mostly are.
     pub fn is_side_exit(&self) -> bool {
         let one = &self.instruction;
-        let decided_by_flags = one.condition_code() != ConditionCode::None && one.is_jcc_short_or_near();
-        decided_by_flags && !self.is_opaque() && one.near_branch_target() > one.ip()
+        one.is_jcc_short_or_near() && !self.is_opaque() && one.near_branch_target() > one.ip()
     }
 
     /// Nothing can follow in the same block, unless it is a side exit.

@@ -195,8 +195,7 @@ impl Engine {
             let spares = !step.is_opaque() && builder.spares_r13(&step.instruction);
             builder.resident = builder.resident.filter(|_| spares);
             builder.check_pointers();
-            let last = builder.is_last();
-            if !quick || step.raises.is_some() || !builder.quick_system(&step.instruction, last) {
+            if !quick || step.raises.is_some() || !builder.quick_system(&step.instruction) {
                 emit_step(&mut builder, step);
             }
             builder.resident = builder.resident.filter(|_| spares);

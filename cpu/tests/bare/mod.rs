@@ -1,8 +1,10 @@
-//! A board for tests that need none, and a CPU's state where its own setting up is not what they are about.
+//! A board for tests that need none, programs, and a CPU's state where its own setting up is not what they are about.
 #![allow(dead_code)] // Each test program uses a part.
 
 use ftemu_cpu::state::{Segment, State, control, gpr, segment};
 use ftemu_cpu::{Bus, Icount, Memory};
+use iced_x86::IcedError;
+use iced_x86::code_asm::CodeAssembler;
 
 /// A board with nothing on it.
 pub struct Bare;
@@ -29,6 +31,13 @@ impl Bus for Bare {
         0
     }
     fn set_task_priority(&mut self, _: Icount, _: u8) {}
+}
+
+/// Code of so many bits for an address.
+pub fn assemble(bits: u32, at: u64, build: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u8> {
+    let mut a = CodeAssembler::new(bits).expect("an assembler");
+    build(&mut a).expect("a program");
+    a.assemble(at).expect("a program that assembles")
 }
 
 /// About to run 64-bit code at this privilege (0 or 3), with the page tables at 1000h.

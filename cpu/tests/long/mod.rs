@@ -1,7 +1,7 @@
 //! A machine in long mode whose handlers of exceptions write down what they were called for.
 #![allow(dead_code)] // Each test program uses a part.
 
-use crate::bare::Bare;
+use crate::bare::{self, Bare};
 use ftemu_cpu::state::{Segment, State, control, gpr, rflags, segment};
 use ftemu_cpu::{Cpu, Icount, Memory, Stop};
 use iced_x86::IcedError;
@@ -18,9 +18,7 @@ const HANDLERS: u64 = 0x40_0000;
 const LOG: u64 = 0x50_0000;
 
 pub fn assemble(build: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u8> {
-    let mut a = CodeAssembler::new(64).expect("an assembler");
-    build(&mut a).expect("a program");
-    a.assemble(CODE).expect("a program that assembles")
+    bare::assemble(64, CODE, build)
 }
 
 /// What a handler was called for.
