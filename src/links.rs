@@ -139,8 +139,6 @@ async fn serve(edge: &Arc<Edge>, link: Link, mut events: Events, journal: &Journ
                 journal.say("closed", &format!("the link with {address} ended: {reason}"), fields);
                 edge.link_down(number, reason == Closed::ProcessDied);
             }
-            // The node has its own watch over silence.
-            News::Silent { .. } | News::Heard => {}
         }
     }
 }

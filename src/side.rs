@@ -79,7 +79,7 @@ impl Side {
     /// When one of them cannot be had, or there is no identity.
     pub async fn open(arguments: SideArguments, policy: Policy, tap: Tap, journal: Journal) -> Result<Self> {
         let thread = LinkThread::start(&journal)?;
-        let settings = ftemu_transport::Settings { silence_limit: arguments.silence_limit, ..Default::default() };
+        let settings = ftemu_transport::Settings::default();
         let mut listener = None;
         if let Some(address) = arguments.listen {
             let (identity, trust) = identity::of_side(&arguments)?;

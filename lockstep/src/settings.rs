@@ -33,7 +33,7 @@ pub struct Settings {
     /// Digests are compared every so many instructions, or at a multiple of that.
     pub digest_interval: u64,
     /// After a digest, or a kept copy, at least so many times as long as it took passes until the next, but a second at
-    /// most: what they cost stays below a hundredth of the guest's time.
+    /// most. What follows costs several times what it took itself: every page's next store has to mark the page anew.
     pub digest_rest: u32,
     /// The standby keeps a copy of the guest every so many agreed digests, to find a divergence from; 0: never.
     /// The copy costs host memory ([`crate::kept`]).
@@ -65,8 +65,8 @@ impl Default for Settings {
             lag_stop_ns: 2_000_000_000,
             unacknowledged_bytes: 16 << 20,
             digest_interval: 1 << 26,
-            digest_rest: 100,
-            keep_every: 64,
+            digest_rest: 1000,
+            keep_every: 16,
             keep_log_bytes: 8 << 20,
             history_bytes: 1 << 20,
             chunk_pages: 16,

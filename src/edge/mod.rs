@@ -31,6 +31,11 @@ pub use status::Figures;
 
 /// Time is let pass at least so often.
 const LOOK: Duration = Duration::from_millis(100);
+/// ... and not more often than this on account of a deadline.
+const SHORTEST_LOOK: Duration = Duration::from_millis(5);
+/// ... than this while the guest runs, for its thread lets time pass after every slice: should something long keep it, a sign of
+/// life comes so much later, less than the time between two.
+const BUSY_LOOK: Duration = Duration::from_millis(45);
 
 /// One life of a side.
 pub struct Edge {
@@ -229,14 +234,12 @@ impl Edge {
     /// Keeps the node's watch over the other server, and lets time pass when nothing else happens; never returns. To be
     /// run by whoever takes what the other server sends, and not before that.
     pub async fn keep_time(self: Arc<Self>) {
-        // The guest's thread lets time pass at every look; this is for when it is busy with something long.
-        let coarse = Duration::from_millis(5);
         loop {
-            let deadline = {
+            let (deadline, coarse) = {
                 let mut inner = self.lock();
                 inner.node.tick(host::now_ns());
                 self.carry_out(&mut inner);
-                inner.node.deadline()
+                (inner.node.deadline(), if inner.waiting { SHORTEST_LOOK } else { BUSY_LOOK })
             };
             let due =
                 deadline.map_or(LOOK, |ns| host::instant(ns).saturating_duration_since(std::time::Instant::now()));

@@ -11,17 +11,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, RecvStream};
-use quinn::{SendStream, ServerConfig, TokioRuntime, TransportErrorCode, VarInt};
+use quinn::{SendStream, ServerConfig, TransportErrorCode, VarInt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
+use crate::datagrams;
 use crate::frame::length_field;
-use crate::heartbeat::{self, Life};
 use crate::identity::SERVER_NAME;
 use crate::link::Shared;
+use crate::runtime::Sparing;
 use crate::streams::{self, Ended};
 use crate::tether::{self, Expected, Nonce};
 use crate::tls::{self, ALERT_ACCESS_DENIED, ALERT_NO_APPLICATION_PROTOCOL, Pin};
@@ -64,7 +65,7 @@ impl Listener {
         let trust = Arc::new(trust);
         let (udp, tcp) = bind_both(address).map_err(bind_error)?;
         let config = server_config(&identity, Pin::new(Arc::clone(&trust)), &settings)?;
-        let runtime = Arc::new(TokioRuntime);
+        let runtime = Arc::new(Sparing);
         let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), udp, runtime).map_err(bind_error)?;
         let tcp = TcpListener::from_std(tcp).map_err(bind_error)?;
         let expected = Arc::new(Expected::default());
@@ -140,7 +141,7 @@ impl Acceptor {
             Err(_) => None,
         };
         self.expected.take(&ours);
-        Ok(start(self.endpoint.clone(), connection, self.settings.clone(), greeted?, tether))
+        Ok(start(self.endpoint.clone(), connection, greeted?, tether))
     }
 }
 
@@ -169,7 +170,7 @@ async fn connect(
     let local = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let bind_error = |source| LinkError::Bind { address: local, source };
     let socket = bind_udp(local).map_err(bind_error)?;
-    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime));
+    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(Sparing));
     let endpoint = endpoint.map_err(bind_error)?;
     let mut config = ClientConfig::new(Arc::new(tls::client(identity, pin)?));
     config.transport_config(settings.quic());
@@ -185,7 +186,7 @@ async fn connect(
     let tether =
         timeout(settings.tether_limit, async { tether::present(line.stream().await?, &greeted.theirs, &ours).await });
     let tether = tether.await.ok().flatten();
-    Ok(start(endpoint, connection, settings.clone(), greeted, tether))
+    Ok(start(endpoint, connection, greeted, tether))
 }
 
 /// A TCP connection to the peer on its way; it becomes the tether.
@@ -243,22 +244,14 @@ async fn greet(connection: &Connection, ours: Nonce) -> Result<Greeted, Ended> {
 }
 
 /// Starts the tasks of a new link.
-fn start(
-    endpoint: Endpoint,
-    connection: Connection,
-    settings: Settings,
-    greeted: Greeted,
-    tether: Option<TcpStream>,
-) -> (Link, Events) {
+fn start(endpoint: Endpoint, connection: Connection, greeted: Greeted, tether: Option<TcpStream>) -> (Link, Events) {
     let (events, receiver) = mpsc::unbounded_channel();
     let (queues, outgoing): (Vec<_>, Vec<_>) = Class::STREAMS.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let Ok(queues) = queues.try_into() else { unreachable!("one queue a class") };
     let shared = Arc::new(Shared {
         connection,
         endpoint,
-        settings,
         queues,
-        life: Life::new(),
         echoed: watch::Sender::new(0),
         tethered: AtomicBool::new(tether.is_some()),
         events,
@@ -268,9 +261,7 @@ fn start(
         tokio::spawn(streams::write(Arc::clone(&shared), class, queue, stream));
     }
     tokio::spawn(streams::read_all(Arc::clone(&shared), greeted.control));
-    tokio::spawn(heartbeat::beat(Arc::clone(&shared)));
-    tokio::spawn(heartbeat::listen(Arc::clone(&shared)));
-    tokio::spawn(heartbeat::watch(Arc::clone(&shared)));
+    tokio::spawn(datagrams::listen(Arc::clone(&shared)));
     tokio::spawn(Arc::clone(&shared).watch_close());
     if let Some(tether) = tether {
         tokio::spawn(tether::watch(Arc::clone(&shared), tether));

@@ -8,16 +8,17 @@
 //! * [`Listener`], [`dial`]: the two ways to get a [`Link`].
 //! * [`Link`], [`Events`]: send messages; receive messages and news of the peer.
 //!
-//! Reading order: `fingerprint`, `identity`, `trust`, `tls`, `settings`, `frame`, `endpoint`,
-//! `link`, `streams`, `heartbeat`, `tether`.
+//! Reading order: `fingerprint`, `identity`, `trust`, `tls`, `settings`, `frame`, `runtime`, `endpoint`,
+//! `link`, `streams`, `datagrams`, `tether`.
 
+mod datagrams;
 mod endpoint;
 mod error;
 mod fingerprint;
 mod frame;
-mod heartbeat;
 mod identity;
 mod link;
+mod runtime;
 mod settings;
 mod streams;
 mod tether;

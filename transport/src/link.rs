@@ -13,21 +13,13 @@ use bytes::Bytes;
 use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use crate::heartbeat::{self, Life};
-use crate::{Class, SendError, Settings};
+use crate::{Class, SendError, datagrams};
 
 /// News from a link, in order. After [`Event::Closed`] nothing follows.
 #[derive(Debug)]
 pub enum Event {
     /// The peer sent a message.
     Message(Message),
-    /// Nothing was heard of the peer for the silence limit. The connection is kept.
-    Silent {
-        /// How long it has been quiet.
-        quiet: Duration,
-    },
-    /// The peer is heard again after [`Event::Silent`].
-    Heard,
     /// The tether broke although the peer lives: from now on only silence can show its death.
     TetherLost,
     /// The link has ended.
@@ -106,9 +98,7 @@ pub struct Events {
 pub(crate) struct Shared {
     pub(crate) connection: Connection,
     pub(crate) endpoint: Endpoint,
-    pub(crate) settings: Settings,
     pub(crate) queues: [Queue; 3],
-    pub(crate) life: Life,
     /// The last probe that the peer answered.
     pub(crate) echoed: watch::Sender<u64>,
     pub(crate) tethered: AtomicBool,
@@ -143,7 +133,7 @@ impl Link {
             return Err(SendError::TooLong { class, length, limit: class.limit() });
         }
         let Some(queue) = self.shared.queue(class) else {
-            return heartbeat::send(&self.shared, &bytes);
+            return datagrams::send(&self.shared, &bytes);
         };
         queue.send(Some(Bytes::from(bytes))).map_err(|_| SendError::Closed)
     }

@@ -97,7 +97,7 @@ async fn forward(shared: &Shared, class: Class, stream: &mut RecvStream) -> Ende
         let Ok(permit) = Arc::clone(&budget).acquire_many_owned(permits).await else {
             return Ended::Gone;
         };
-        let bytes = match read_body(stream, length, || shared.life.touch()).await {
+        let bytes = match read_body(stream, length).await {
             Ok(bytes) => bytes,
             Err(ended) => return ended,
         };
@@ -108,7 +108,7 @@ async fn forward(shared: &Shared, class: Class, stream: &mut RecvStream) -> Ende
 /// Reads one message of at most `limit` bytes; for the handshake.
 pub(crate) async fn read_message(stream: &mut RecvStream, limit: usize) -> Result<Vec<u8>, Ended> {
     let length = read_length(stream, limit).await?;
-    read_body(stream, length, || ()).await
+    read_body(stream, length).await
 }
 
 async fn read_length(stream: &mut RecvStream, limit: usize) -> Result<usize, Ended> {
@@ -118,14 +118,12 @@ async fn read_length(stream: &mut RecvStream, limit: usize) -> Result<usize, End
     if length > limit { Err(Ended::TooLong(length)) } else { Ok(length) }
 }
 
-async fn read_body(stream: &mut RecvStream, length: usize, heard: impl Fn()) -> Result<Vec<u8>, Ended> {
+async fn read_body(stream: &mut RecvStream, length: usize) -> Result<Vec<u8>, Ended> {
     let mut bytes = Vec::with_capacity(length);
-    heard();
     while bytes.len() < length {
         let rest = length - bytes.len();
         let chunk = stream.read_chunk(rest, true).await?.ok_or(Ended::Gone)?;
         bytes.extend_from_slice(&chunk.bytes);
-        heard();
     }
     Ok(bytes)
 }

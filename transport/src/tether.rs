@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::heartbeat;
+use crate::datagrams;
 use crate::link::{Closed, Event, Shared};
 
 /// Proves that a tether belongs to a QUIC connection; used once.
@@ -139,7 +139,7 @@ async fn ask(shared: &Shared) -> bool {
     let limit = PROBE_LIMIT.max(shared.connection.rtt() * 4);
     let start = Instant::now();
     for turn in 1..=PROBES {
-        heartbeat::probe(shared, number);
+        datagrams::probe(shared, number);
         let answer = echoed.wait_for(|echo| *echo == number);
         tokio::select! {
             answer = answer => return answer.is_ok(),

@@ -67,10 +67,10 @@ async fn a_finished_link_has_delivered_everything() {
 }
 
 #[tokio::test]
-async fn a_quiet_link_is_not_silent() {
-    let settings = Settings { silence_limit: Duration::from_millis(500), ..Settings::default() };
+async fn a_quiet_link_lasts() {
+    let settings = Settings { idle_limit: Duration::from_millis(500), ..Settings::default() };
     let (_listener, (_here, mut here_events), (_there, _there_events)) = pair(&settings).await;
-    let quiet = tokio::time::timeout(settings.silence_limit * 3, here_events.recv()).await;
+    let quiet = tokio::time::timeout(settings.idle_limit * 3, here_events.recv()).await;
     assert!(quiet.is_err(), "{quiet:?}");
 }
 

@@ -91,6 +91,7 @@ pub fn settings(arbiter: bool) -> Settings {
         record: true,
         slice_ns: MILLISECOND,
         digest_interval: 2048,
+        digest_rest: 100,
         progress_ns: 2 * MILLISECOND,
         keep_every: 8,
         history_bytes: 64 << 10,

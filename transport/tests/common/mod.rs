@@ -36,12 +36,9 @@ pub async fn next(events: &mut Events) -> Event {
 }
 
 pub async fn next_message(events: &mut Events) -> (Class, Vec<u8>) {
-    loop {
-        match next(events).await {
-            Event::Message(message) => return (message.class, message.bytes),
-            Event::Silent { .. } | Event::Heard => {}
-            other => panic!("{other:?}"),
-        }
+    match next(events).await {
+        Event::Message(message) => (message.class, message.bytes),
+        other => panic!("{other:?}"),
     }
 }
 
