@@ -74,9 +74,10 @@ impl Silence {
         (self.quiet_ns > self.limit_ns().saturating_mul(times)).then_some(self.quiet_ns)
     }
 
-    /// When to look at the latest.
+    /// When to look at the latest: after a step, or as soon as the peer has been silent for too long.
     pub fn look_at(&self) -> u64 {
-        self.attended_ns.saturating_add(self.step_ns)
+        let rest_ns = self.limit_ns().checked_sub(self.quiet_ns).map_or(self.step_ns, |rest| rest.saturating_add(1));
+        self.attended_ns.saturating_add(self.step_ns.min(rest_ns))
     }
 
     /// The longest time that passed between two looks.
@@ -115,6 +116,22 @@ mod tests {
             silence.heard(now * MS);
         }
         assert_eq!(exceeded(&mut silence, 4950), 5250);
+    }
+
+    #[test]
+    fn a_look_is_taken_as_soon_as_the_limit_is_exceeded() {
+        let mut silence = watch();
+        silence.heard(7 * MS);
+        // The first look comes late, by a message heard in between as it were.
+        silence.attend(70 * MS);
+        let looks = std::iter::from_fn(|| {
+            let now = silence.look_at();
+            silence.attend(now);
+            Some((now, silence.exceeds(1).is_some()))
+        });
+        let looks: Vec<_> = looks.take(5).collect();
+        let ends = looks.iter().map(|&(now, exceeded)| (now / MS, exceeded));
+        assert!(ends.eq([(120, false), (170, false), (220, false), (257, true), (307, true)]), "{looks:?}");
     }
 
     #[test]

@@ -189,10 +189,23 @@ impl Common {
     /// Sends a sign of life if one is due: any message is one, but what waits in a stream may not arrive in time.
     pub fn heartbeat(&mut self) {
         if self.greeted() && (self.now >= self.next_heartbeat || self.now >= self.next_clock) {
-            self.next_clock = self.now.saturating_add(self.settings.heartbeat_ns.saturating_mul(2));
-            let now_ns = self.pacer.target_ns(self.now);
-            self.send(&Message::Heartbeat { term: self.term, now_ns });
+            self.beat();
         }
+    }
+
+    /// Sends a message of a kind that comes again after [`Settings::progress_ns`] when the guest is busy; a sign of life that is
+    /// due by then goes with it, and wakes nobody a second time.
+    pub fn send_regularly(&mut self, message: &Message) {
+        self.send(message);
+        if self.greeted() && self.now.saturating_add(self.settings.progress_ns) >= self.next_clock {
+            self.beat();
+        }
+    }
+
+    fn beat(&mut self) {
+        self.next_clock = self.now.saturating_add(self.settings.heartbeat_ns.saturating_mul(2));
+        let now_ns = self.pacer.target_ns(self.now);
+        self.send(&Message::Heartbeat { term: self.term, now_ns });
     }
 
     pub fn deadline(&self) -> Option<u64> {

@@ -33,7 +33,7 @@ impl Primary {
         if self.peer.is_paired() && common.greeted() && self.sent < end.index {
             let released = common.outputs.released_to(common.guest.at.count);
             let records = common.log.batch(self.sent);
-            common.send(&Message::Log { first: self.sent, released, records, chain: end.chain });
+            common.send_regularly(&Message::Log { first: self.sent, released, records, chain: end.chain });
             self.sent = end.index;
             self.lag.mark(end.count, end.index, common.now);
         }

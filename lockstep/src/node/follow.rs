@@ -116,7 +116,7 @@ impl Following {
         self.acknowledge_at = common.now + common.settings.heartbeat_ns / 2;
         self.acknowledged = common.guest.at.count;
         let received = common.log.end().index;
-        common.send(&Message::Acknowledge { received, executed: self.acknowledged, agreed: self.agreed });
+        common.send_regularly(&Message::Acknowledge { received, executed: self.acknowledged, agreed: self.agreed });
     }
 
     /// The next step along the log.

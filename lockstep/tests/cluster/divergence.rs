@@ -129,7 +129,7 @@ fn a_guest_that_uses_its_disks_is_explained_as_well() {
 #[test]
 fn a_disk_that_was_changed_behind_everybodys_back_comes_to_light_when_it_is_read() {
     let mut found = 0;
-    for seed in 0..8 {
+    for seed in 0..32 {
         let (world, report) = report_in(seed, |world| {
             (0..DRIVES[1]).for_each(|sector| world.disks[1][1].tamper(sector * 512 + 64, 0x5c));
         });
