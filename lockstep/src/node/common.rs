@@ -186,9 +186,19 @@ impl Common {
         self.send(&Message::Hello { identity, incarnation, side, term, position });
     }
 
+    /// Nothing was sent for so long that the peer needs a sign of life.
+    pub fn sign_is_due(&self) -> bool {
+        self.greeted() && self.now >= self.next_heartbeat
+    }
+
+    /// The peer was answered, and will be again: what it says comes before this side's own sign of life is due.
+    pub fn answered(&mut self) {
+        self.next_heartbeat = self.next_heartbeat.saturating_add(self.settings.heartbeat_ns / 4);
+    }
+
     /// Sends a sign of life if one is due: any message is one, but what waits in a stream may not arrive in time.
     pub fn heartbeat(&mut self) {
-        if self.greeted() && (self.now >= self.next_heartbeat || self.now >= self.next_clock) {
+        if self.sign_is_due() || self.greeted() && self.now >= self.next_clock {
             self.beat();
         }
     }

@@ -117,6 +117,7 @@ impl Following {
         self.acknowledged = common.guest.at.count;
         let received = common.log.end().index;
         common.send_regularly(&Message::Acknowledge { received, executed: self.acknowledged, agreed: self.agreed });
+        common.answered();
     }
 
     /// The next step along the log.

@@ -326,7 +326,8 @@ impl Primary {
 
     pub fn tick(&mut self, common: &mut Common) {
         self.watch_peer(common);
-        if self.flush_at.is_some_and(|due| common.now >= due) {
+        // What waits for company is as good a sign of life.
+        if self.flush_at.is_some_and(|due| common.now >= due || common.sign_is_due()) {
             self.flush(common);
         }
     }
