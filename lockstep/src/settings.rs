@@ -32,12 +32,15 @@ pub struct Settings {
     pub unacknowledged_bytes: usize,
     /// Digests are compared every so many instructions, or at a multiple of that.
     pub digest_interval: u64,
-    /// After a digest, or a kept copy, at least so many times as long as it took passes until the next, but a second at
-    /// most. What follows costs several times what it took itself: every page's next store has to mark the page anew.
+    /// After a digest at least so many times as long as it took passes until the next, but a second at most. What follows
+    /// costs several times what it took itself: every page's next store has to mark the page anew.
     pub digest_rest: u32,
     /// The standby keeps a copy of the guest every so many agreed digests, to find a divergence from; 0: never.
     /// The copy costs host memory ([`crate::kept`]).
     pub keep_every: u32,
+    /// ... at least so many times as long after the last one as that took, but a minute at most: the standby's guest stands still
+    /// meanwhile, and the primary's waits for it where both are busy.
+    pub keep_rest: u32,
     /// ... and at the next one when the log since the last copy is longer than this.
     pub keep_log_bytes: usize,
     /// Console bytes kept for clients that attach again, per port.
@@ -67,6 +70,7 @@ impl Default for Settings {
             digest_interval: 1 << 26,
             digest_rest: 1000,
             keep_every: 16,
+            keep_rest: 200,
             keep_log_bytes: 8 << 20,
             history_bytes: 1 << 20,
             chunk_pages: 16,

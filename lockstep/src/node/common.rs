@@ -17,9 +17,6 @@ use crate::stations::Stations;
 use crate::work::Place;
 use std::collections::VecDeque;
 
-/// The longest pause between digests, or kept copies, on account of what they cost.
-const MOST_REST_NS: u64 = 1_000_000_000;
-
 #[derive(Debug)]
 pub(super) struct Common {
     pub settings: Settings,
@@ -126,10 +123,9 @@ impl Common {
         }
     }
 
-    /// When something that took `took_ns` may be done again.
-    pub fn rested(&self, took_ns: u64) -> u64 {
-        let rest = took_ns.saturating_mul(u64::from(self.settings.digest_rest)).min(MOST_REST_NS);
-        self.now.saturating_add(rest)
+    /// When something that took `took_ns` may be done again: after `times` that, but after `most_ns` in any case.
+    pub fn rested(&self, took_ns: u64, times: u32, most_ns: u64) -> u64 {
+        self.now.saturating_add(took_ns.saturating_mul(u64::from(times)).min(most_ns))
     }
 
     /// Sends if there is a link.

@@ -94,6 +94,7 @@ pub fn settings(arbiter: bool) -> Settings {
         digest_rest: 100,
         progress_ns: 2 * MILLISECOND,
         keep_every: 8,
+        keep_rest: 100,
         history_bytes: 64 << 10,
         chunk_pages: 1,
         chunk_window: 2,
