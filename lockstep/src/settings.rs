@@ -38,7 +38,7 @@ pub struct Settings {
     /// The standby keeps a copy of the guest every so many agreed digests, to find a divergence from; 0: never.
     /// The copy costs host memory ([`crate::kept`]).
     pub keep_every: u32,
-    /// ... at least so many times as long after the last one as that took, but a minute at most: the standby's guest stands still
+    /// ... at least so many times as long after the last one as that took, but half a minute at most: the standby's guest stands still
     /// meanwhile, and the primary's waits for it where both are busy.
     pub keep_rest: u32,
     /// ... and at the next one when the log since the last copy is longer than this.

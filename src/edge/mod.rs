@@ -33,8 +33,8 @@ pub use status::Figures;
 const LOOK: Duration = Duration::from_millis(100);
 /// ... and not more often than this on account of a deadline.
 const SHORTEST_LOOK: Duration = Duration::from_millis(5);
-/// ... than this while the guest runs, for its thread lets time pass after every slice: should something long keep it, a sign of
-/// life comes so much later, less than the time between two.
+/// ... and while the guest runs not more often than this, for its thread lets time pass after every slice. Should something long
+/// keep that thread, a sign of life comes later by no more than the usual time between two.
 const BUSY_LOOK: Duration = Duration::from_millis(45);
 
 /// One life of a side.

@@ -12,7 +12,7 @@ use crate::work::{Done, Work};
 use ftemu_cpu::Icount;
 
 /// The longest pause between kept copies on account of what they cost.
-const MOST_KEEP_REST_NS: u64 = 60_000_000_000;
+const MOST_KEEP_REST_NS: u64 = 30_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Following {
