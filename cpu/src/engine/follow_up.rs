@@ -88,7 +88,7 @@ impl Engine {
             }
             while let Some(touched) = self.memory.take_touched() {
                 if touched.table {
-                    self.tlb.table_changed(&self.memory, touched.address, touched.length);
+                    self.tlb.table_changed(&mut self.memory, touched.address, touched.length);
                 }
                 if touched.code {
                     let (address, length) = (touched.address, touched.length);

@@ -75,17 +75,21 @@ impl Tlb {
         }
     }
 
-    /// Drops what was derived from the table entries in `length` bytes at guest-physical `address`.
-    pub fn table_changed(&mut self, memory: &Memory, address: u64, length: u32) {
+    /// Drops what was derived from the table entries in `length` bytes at guest-physical `address`. The tables below them are
+    /// none any more, as far as is known: a page that the guest frees and fills with data is not asked for tables again.
+    pub fn table_changed(&mut self, memory: &mut Memory, address: u64, length: u32) {
         let Some(page) = memory.page_of(address) else { return };
-        let mut number = 0;
-        loop {
-            let usage = self.uses_of(page).nth(number).copied();
-            let Some(usage) = usage else { break };
+        let uses: Vec<TableUse> = self.uses_of(page).copied().collect();
+        for usage in uses {
             for entry in usage.entries(address, length) {
-                self.drop_range(usage.linear(entry), 1 << usage.format.shift(usage.level));
+                let (start, size) = (usage.linear(entry), 1u64 << usage.format.shift(usage.level));
+                self.drop_range(start, size);
+                if usage.level > 1 {
+                    self.untrack_tables(memory, self.format.half(start), |_, below| {
+                        below.level < usage.level && below.base.wrapping_sub(start) < size
+                    });
+                }
             }
-            number += 1;
         }
     }
 
