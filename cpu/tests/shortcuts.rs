@@ -251,3 +251,54 @@ fn no_shortcut_shows() {
     }
     assert!(rounds > 72 * ROUNDS / 2, "only {rounds} rounds: most programs ended early");
 }
+
+/// Data pages at 2 MiB, which the program moves to 8 MiB by table entries at 4000h, between a store and a string over three
+/// of them.
+#[test]
+fn a_string_over_pages_does_not_find_what_the_first_one_was() {
+    const LINEAR: u64 = 0x20_0000;
+    const MOVED: u64 = 0x80_0000;
+    const QUADWORDS: usize = 1100;
+    let program = bare::assemble(64, 0x10_0000, |a| {
+        let mut next = a.create_label();
+        a.mov(rbx, LINEAR)?;
+        a.mov(qword_ptr(rbx), rbx)?;
+        a.mov(rsi, 0x4000_u64)?;
+        a.mov(rax, MOVED | 3)?;
+        a.mov(ecx, 3)?;
+        a.set_label(&mut next)?;
+        a.mov(qword_ptr(rsi), rax)?;
+        a.add(rsi, 8)?;
+        a.add(rax, 0x1000)?;
+        a.dec(ecx)?;
+        a.jne(next)?;
+        a.mov(rdi, rbx)?;
+        a.mov(ecx, QUADWORDS as u32)?;
+        a.mov(rax, -1_i64 as u64)?;
+        a.rep().stosq()?;
+        a.hlt()
+    });
+    for optimisations in [Optimisations::all(), Optimisations::none()] {
+        let mut memory = Memory::new(16 << 20).expect("memory");
+        memory.store(0x1000, &0x2003_u64.to_le_bytes());
+        memory.store(0x2000, &0x3003_u64.to_le_bytes());
+        for large in 0..8_u64 {
+            memory.store(0x3000 + 8 * large, &(large << 21 | 0x83).to_le_bytes());
+        }
+        memory.store(0x3008, &0x4003_u64.to_le_bytes());
+        for page in 0..512_u64 {
+            memory.store(0x4000 + 8 * page, &((LINEAR + 0x1000 * page) | 3).to_le_bytes());
+        }
+        memory.store(0x10_0000, &program);
+        let mut cpu = Cpu::new(memory).expect("a CPU");
+        cpu.set_optimisations(optimisations);
+        *cpu.state_mut() = bare::long_mode(0, 0x10_0000, 0x8000);
+        assert_eq!(cpu.run(&mut Bare, Icount(u64::MAX), false), Stop::Halt);
+        let mut bytes = vec![0; 8 * QUADWORDS + 8];
+        cpu.memory().read(LINEAR, &mut bytes);
+        assert!(bytes[..8] == LINEAR.to_le_bytes() && bytes[8..].iter().all(|&byte| byte == 0), "where it was");
+        cpu.memory().read(MOVED, &mut bytes);
+        let (stored, after) = bytes.split_at(8 * QUADWORDS);
+        assert!(stored.iter().all(|&byte| byte == 0xff) && after == [0; 8], "where it is");
+    }
+}

@@ -272,13 +272,17 @@ impl Builder<'_> {
         self.cold.push_back(Cold::LoadFpu { jump, back });
     }
 
+    /// R13 = the slot of the data tables for the linear address in a register.
+    pub fn slot(&mut self, address: u8) {
+        self.bytes(&[0xc4, 0x62 ^ (address >> 3) << 5, 0x5b, 0xf7, 0xe8 | (address & 7)]); // shrx r13d, address, esp (12)
+    }
+
     /// A memory access at the linear address in R10 (see [`Builder::segment`]): translates it, then runs `operation`, which may use RCX and finds
     /// the bytes at [R10+R13].
     pub fn access(&mut self, site: AccessSite, operation: impl FnOnce(&mut Self)) {
         self.resident = None;
         let retry = self.out.len();
-        self.bytes(&[0xc4, 0x43, 0xfb, 0xf0, 0xea, 12]); // rorx r13, r10, 12
-        self.bytes(&[0x45, 0x0f, 0xb7, 0xed]); // movzx r13d, r13w
+        self.slot(host::R10);
         let tags = if site.write { self.tables.write } else { self.tables.read };
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tags]
         self.bytes(&tags.to_le_bytes());
@@ -298,7 +302,7 @@ impl Builder<'_> {
     pub fn access_at(&mut self, address: i32, site: AccessSite, operation: impl FnOnce(&mut Self, Place)) {
         self.resident = None;
         let retry = self.out.len();
-        let slot = 8 * (address >> 12 & 0xffff);
+        let slot = 8 * (address as u32 >> 12) as i32;
         let tags = if site.write { self.tables.write } else { self.tables.read };
         self.load(host::RCX, tags + slot);
         self.lea(host::RCX, Some(host::RCX), None, address & !0xfff, true);

@@ -10,8 +10,9 @@ use crate::state::State;
 use std::mem::{offset_of, size_of};
 use std::{io, ptr};
 
-/// Entries of each direct-mapped table for data; the index is the low 16 bits of the page number.
-pub const SLOTS: usize = 1 << 16;
+/// Entries of each direct-mapped table for data; the index is what an address modulo 4 GiB has above the offset in its page:
+/// one SHRX of 32 bits, by RSP modulo 32.
+pub const SLOTS: usize = 1 << 20;
 /// Entries of each jump cache; the index is [`jump_slot`].
 pub const JUMP_SLOTS: usize = 1 << 20;
 /// Keeps equal indexes of neighbouring tables out of one cache set.

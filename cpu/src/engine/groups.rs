@@ -88,7 +88,7 @@ impl Builder<'_> {
     fn check_table(&mut self, check: Check) {
         let pointer = self.value_of_pointer(check.guest);
         self.lea(host::R10, Some(pointer), None, check.low, true);
-        self.slot();
+        self.slot(host::R10);
         self.look_up(if check.writes { self.tables.write } else { self.tables.read }, check.length);
         let jump = self.unless_zero();
         self.cold.push_back(Cold::General { index: self.index, jump });
@@ -120,19 +120,13 @@ impl Builder<'_> {
         self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
     }
 
-    /// R13 = the slot of the address in R10.
-    fn slot(&mut self) {
-        self.bytes(&[0xc4, 0x43, 0xfb, 0xf0, 0xea, 12]); // rorx r13, r10, 12
-        self.bytes(&[0x45, 0x0f, 0xb7, 0xed]); // movzx r13d, r13w
-    }
-
     /// The page is another one than the last: takes it from the tables, or goes on in the general translation.
     pub(super) fn cold_stack_page(&mut self, index: u8, jump: usize, back: usize, check: Check, page: usize) {
         self.index = index;
         self.mark();
         self.aim_here(jump);
         self.lea(host::R10, HOMES[check.guest], None, check.low, true);
-        self.slot();
+        self.slot(host::R10);
         self.look_up(self.tables.write, check.length);
         let general = self.unless_zero();
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+write]

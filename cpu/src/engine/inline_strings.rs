@@ -103,8 +103,7 @@ impl Builder<'_> {
 
     /// Adds zero to RCX if what a pointer's iterations reach is in its page, which the tables have; R13 = its slot.
     fn page(&mut self, pointer: u8, tags: i32, size: u8) {
-        self.bytes(&[0xc4, 0x63, 0xfb, 0xf0, 0xe8 | pointer, 12]); // rorx r13, pointer, 12
-        self.bytes(&[0x45, 0x0f, 0xb7, 0xed]); // movzx r13d, r13w
+        self.slot(pointer);
         self.load_indexed(host::R10, tags);
         self.lea(host::R10, Some(host::R10), Some((pointer, 1)), -1, true);
         self.lea(host::R10, Some(host::R10), Some((host::R11, size)), 0, true);

@@ -25,7 +25,7 @@ use writers::Writers;
 pub struct Tlb {
     frame: *mut Frame,
     /// Slots that may hold an entry, by privilege and half of the linear space.
-    filled: [[Vec<u16>; 2]; 2],
+    filled: [[Vec<u32>; 2]; 2],
     /// One bit for each half whose list has the slot.
     listed: [Box<[u8]>; 2],
     /// Of each page of memory that is [`WRITE_CACHED`].
@@ -48,9 +48,14 @@ pub struct Tlb {
     dropped: bool,
 }
 
-/// A tag that no address of this slot can match, whatever the access size.
+/// Slots whose addresses a string of at most 32 KiB, forward, may lead from the end of the linear space to its beginning.
+const LAST: usize = 16;
+
+/// A tag that no address of this slot can match, nor the end of a string that begins there: that of a page half the tables
+/// away. The tables are too large to be written at the beginning: where an address cannot meet page 0 it is zero.
 fn invalid_tag(slot: usize) -> u64 {
-    (((slot ^ 2) as u64) << 12).wrapping_neg()
+    let meets_zero = slot == 0 || slot >= SLOTS - LAST;
+    if meets_zero { (((slot ^ SLOTS / 2) as u64) << 12).wrapping_neg() } else { 0 }
 }
 
 fn slot_of(linear: u64) -> usize {
@@ -76,7 +81,7 @@ impl Tlb {
             dropped: false,
         };
         for user in 0..2 {
-            for slot in 0..SLOTS {
+            for slot in std::iter::once(0).chain(SLOTS - LAST..SLOTS) {
                 tlb.clear_slot(user, slot);
             }
             tlb.prepare_jumps(user);
@@ -149,7 +154,7 @@ impl Tlb {
         let half = self.format.half(linear);
         if self.listed[user][slot] & 1 << half == 0 {
             self.listed[user][slot] |= 1 << half;
-            self.filled[user][half].push(slot as u16);
+            self.filled[user][half].push(slot as u32);
         }
     }
 

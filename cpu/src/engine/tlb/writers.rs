@@ -4,30 +4,33 @@ use super::Tlb;
 use crate::engine::frame::SLOTS;
 use crate::memory::Memory;
 
-/// Bits of what is noted of a slot: its number, above it the privilege, and one more than both together.
-const BITS: u32 = 20;
 /// Slots that are noted of a page.
-const NOTED: u32 = 3;
-/// There have been more.
-const MANY: u64 = 1 << 63;
+const NOTED: usize = 3;
 
-/// Of one page, the slots that may hold it for stores.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Writers(u64);
+/// Of one page, the slots that may hold it for stores: each as one more than its number among those of both privileges; 0
+/// where none is noted.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Writers([u32; NOTED]);
 
 impl Writers {
+    /// There have been more than can be noted.
+    const MANY: Writers = Writers([u32::MAX; NOTED]);
+
     fn all(self) -> impl Iterator<Item = (usize, usize)> {
-        let numbers = (0..NOTED).map(move |place| (self.0 >> (place * BITS)) as usize & ((1 << BITS) - 1));
-        numbers.filter(|&number| number != 0).map(|number| ((number - 1) / SLOTS, (number - 1) % SLOTS))
+        let numbers = self.0.into_iter().filter(|&number| number != 0);
+        numbers.map(|number| ((number - 1) as usize / SLOTS, (number - 1) as usize % SLOTS))
     }
 
-    fn add(self, user: usize, slot: usize) -> Writers {
-        if self.0 & MANY != 0 || self.all().any(|one| one == (user, slot)) {
+    fn add(mut self, user: usize, slot: usize) -> Writers {
+        let number = (user * SLOTS + slot + 1) as u32;
+        if self == Writers::MANY || self.0.contains(&number) {
             return self;
         }
-        let number = (user * SLOTS + slot + 1) as u64;
-        let free = (0..NOTED).map(|place| place * BITS).find(|place| self.0 >> place & ((1 << BITS) - 1) == 0);
-        Writers(free.map_or(MANY, |place| self.0 | number << place))
+        match self.0.iter_mut().find(|noted| **noted == 0) {
+            Some(free) => *free = number,
+            None => return Writers::MANY,
+        }
+        self
     }
 }
 
@@ -39,7 +42,7 @@ impl Tlb {
         }
         let noted = self.writers[page];
         let mut now = noted.add(user, slot);
-        if now.0 == MANY && noted.0 != MANY {
+        if now == Writers::MANY && noted != Writers::MANY {
             // Most are of the past.
             now = Writers::default().add(user, slot);
             for (user, slot) in noted.all() {
@@ -54,7 +57,7 @@ impl Tlb {
     /// No slot holds a page for stores any more.
     pub(super) fn drop_writers(&mut self, memory: &Memory, page: usize) {
         let noted = std::mem::take(&mut self.writers[page]);
-        if noted.0 == MANY || !self.knows_writers {
+        if noted == Writers::MANY || !self.knows_writers {
             return self.drop_write_entries(memory, |found| found == page);
         }
         for (user, slot) in noted.all() {
