@@ -31,9 +31,10 @@ impl Builder<'_> {
 
     /// Jumps to the block for R10 if the jump cache has it.
     fn look_up_jump(&mut self) {
-        self.bytes(&[0xc4, 0x43, 0x7b, 0xf0, 0xea, 20]); // rorx r13d, r10d, 20
+        self.bytes(&[0xc4, 0x43, 0x7b, 0xf0, 0xea, 22]); // rorx r13d, r10d, 22
         self.lea(host::R13, Some(host::R13), Some((host::R10, 1)), 0, false);
         self.bytes(&[0xc4, 0x42, 0x5b, 0xf7, 0xed]); // shrx r13d, r13d, esp (12)
+        self.lea(host::R13, Some(host::R13), Some((host::R13, 1)), 0, false);
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tag]
         self.bytes(&self.tables.jump_tag.to_le_bytes());
         self.bytes(&[0x4a, 0x8d, 0x8c, 0x11]); // lea rcx, [rcx+r10+mode]
@@ -108,7 +109,7 @@ impl Builder<'_> {
 
     /// Continues in another page: with the block linked here, as long as that is the one the jump cache has.
     pub fn jump_far(&mut self, target: u64) {
-        self.load(host::RCX, self.tables.jump_entry + 8 * jump_slot(target) as i32);
+        self.load(host::RCX, self.tables.jump_entry + 16 * jump_slot(target) as i32);
         self.bytes(&[0x48, 0x8d, 0x89]); // lea rcx, [rcx-entry]
         let check = self.out.len();
         self.bytes(&1_i32.to_le_bytes());

@@ -25,14 +25,12 @@ const LARGE_PAGE: usize = 2 << 20;
 
 /// One direct-mapped table.
 pub type Table = [u64; SLOTS + PADDING];
-/// One direct-mapped table for jumps.
-pub type JumpTable = [u64; JUMP_SLOTS + PADDING];
 
 /// Where the jump caches have an address: not where they have another less than 1 MiB minus 1 KiB away. Large programs have
 /// much code at the same distances from multiples of 1 MiB.
 pub fn jump_slot(rip: u64) -> usize {
     let low = rip as u32;
-    (low.rotate_left(12).wrapping_add(low) >> 12) as usize
+    (low.rotate_left(10).wrapping_add(low) >> 12) as usize
 }
 
 /// The data TLB of one privilege. Tags are negated linear page addresses, so that `tag + address` is the offset on a hit.
@@ -46,14 +44,17 @@ pub struct DataTables {
     pub addend: Table,
 }
 
-/// The jump cache of one privilege: negated RIP, and the host address of its block.
+/// What one slot of a jump cache holds, side by side: a look-up needs both.
 #[repr(C)]
-pub struct JumpTables {
+pub struct Jump {
     /// Negated linear RIP.
-    pub tag: JumpTable,
+    pub tag: u64,
     /// Host entry of the block.
-    pub entry: JumpTable,
+    pub entry: u64,
 }
+
+/// The jump cache of one privilege.
+pub type JumpTable = [Jump; JUMP_SLOTS];
 
 /// The page that a pointer into the stack was last found in; see [`super::groups`].
 #[repr(C)]
@@ -127,7 +128,7 @@ pub struct Frame {
     /// Data TLBs: supervisor, user.
     pub data: [DataTables; 2],
     /// Jump caches: supervisor, user.
-    pub jumps: [JumpTables; 2],
+    pub jumps: [JumpTable; 2],
 }
 
 /// Displacement of a frame field from the host's RSP.
@@ -163,9 +164,9 @@ pub struct TableDisplacements {
     pub write: i32,
     /// `DataTables::addend`.
     pub addend: i32,
-    /// `JumpTables::tag`.
+    /// `Jump::tag`.
     pub jump_tag: i32,
-    /// `JumpTables::entry`.
+    /// `Jump::entry`.
     pub jump_entry: i32,
     stack: i32,
 }
@@ -174,13 +175,13 @@ impl TableDisplacements {
     /// Of the supervisor (0) or the user (1).
     pub fn new(user: bool) -> TableDisplacements {
         let data = displacement!(data) + (size_of::<DataTables>() * usize::from(user)) as i32;
-        let jumps = displacement!(jumps) + (size_of::<JumpTables>() * usize::from(user)) as i32;
+        let jumps = displacement!(jumps) + (size_of::<JumpTable>() * usize::from(user)) as i32;
         TableDisplacements {
             read: data + offset_of!(DataTables, read) as i32,
             write: data + offset_of!(DataTables, write) as i32,
             addend: data + offset_of!(DataTables, addend) as i32,
-            jump_tag: jumps + offset_of!(JumpTables, tag) as i32,
-            jump_entry: jumps + offset_of!(JumpTables, entry) as i32,
+            jump_tag: jumps + offset_of!(Jump, tag) as i32,
+            jump_entry: jumps + offset_of!(Jump, entry) as i32,
             stack: displacement!(stack) + (size_of::<[StackPage; 2]>() * usize::from(user)) as i32,
         }
     }

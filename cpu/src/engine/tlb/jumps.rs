@@ -2,7 +2,7 @@
 
 use super::Tlb;
 use crate::engine::blocks::Mode;
-use crate::engine::frame::{JUMP_SLOTS, JumpTable, jump_slot};
+use crate::engine::frame::{JUMP_SLOTS, Jump, JumpTable, jump_slot};
 use crate::engine::regions::region_of;
 use crate::memory::{Memory, PAGE};
 use crate::paging::Translation;
@@ -30,14 +30,9 @@ fn invalid_jump(slot: usize) -> u64 {
 }
 
 impl Tlb {
-    fn jump_tags(&mut self, user: usize) -> &mut JumpTable {
+    fn jumps(&mut self, user: usize) -> &mut JumpTable {
         // SAFETY: as above.
-        self.table(|frame| unsafe { &raw mut (*frame).jumps[user].tag })
-    }
-
-    fn jump_entries(&mut self, user: usize) -> &mut JumpTable {
-        // SAFETY: as above.
-        self.table(|frame| unsafe { &raw mut (*frame).jumps[user].entry })
+        self.table(|frame| unsafe { &raw mut (*frame).jumps[user] })
     }
 
     /// The tables are too large to be written at the beginning: for one address of each mode the zeros in them are a tag.
@@ -49,8 +44,7 @@ impl Tlb {
     }
 
     fn clear_jump(&mut self, user: usize, slot: usize) {
-        self.jump_tags(user)[slot] = invalid_jump(slot);
-        self.jump_entries(user)[slot] = 0;
+        self.jumps(user)[slot] = Jump { tag: invalid_jump(slot), entry: 0 };
     }
 
     pub(super) fn drop_executable(&mut self, user: usize, linear: u64) {
@@ -78,7 +72,7 @@ impl Tlb {
     pub fn jump_block(&mut self, mode: Mode, rip: u64) -> Option<u32> {
         let user = usize::from(mode.user());
         let slot = jump_slot(rip);
-        (self.jump_tags(user)[slot] == mode.jump_tag(rip)).then(|| self.jump_blocks[user][slot])
+        (self.jumps(user)[slot].tag == mode.jump_tag(rip)).then(|| self.jump_blocks[user][slot])
     }
 
     /// Lets jumps of the same mode find a block without the dispatcher. `last` is the address of its last byte.
@@ -96,8 +90,7 @@ impl Tlb {
                 page.slots.dedup();
             }
         }
-        self.jump_tags(user)[slot] = mode.jump_tag(rip);
-        self.jump_entries(user)[slot] = entry;
+        self.jumps(user)[slot] = Jump { tag: mode.jump_tag(rip), entry };
         self.jump_blocks[user][slot] = block;
         self.note_entrance(region_of(block), user, slot);
     }
@@ -120,14 +113,14 @@ impl Tlb {
     /// Whether a noted slot leads into a region now.
     fn leads_into(&mut self, region: usize, number: u32) -> bool {
         let (user, slot) = (number as usize / JUMP_SLOTS, number as usize % JUMP_SLOTS);
-        region_of(self.jump_blocks[user][slot]) == region && self.jump_entries(user)[slot] != 0
+        region_of(self.jump_blocks[user][slot]) == region && self.jumps(user)[slot].entry != 0
     }
 
     /// A block is gone.
     pub fn forget_jump(&mut self, mode: Mode, rip: u64) {
         let user = usize::from(mode.user());
         let slot = jump_slot(rip);
-        if self.jump_tags(user)[slot] == mode.jump_tag(rip) {
+        if self.jumps(user)[slot].tag == mode.jump_tag(rip) {
             self.clear_jump(user, slot);
         }
     }
