@@ -16,6 +16,9 @@ const SMALLEST: usize = 2 * SMALLEST_REGION;
 /// Jumps reach no farther than 2 GiB.
 const LARGEST: usize = 1 << 30;
 const GUARD: usize = 4096;
+/// What a jump to another page that is not linked adds to the jump cache's entry: never 1 then, see
+/// [`super::exits`].
+pub const NOT_LINKED: i32 = 2;
 /// Size of the host's large pages, which spare its instruction TLB.
 const LARGE_PAGE: usize = 2 << 20;
 
@@ -161,14 +164,14 @@ impl CodeBuffer {
         let entry_number = i32::try_from(entry).expect("code below 2 GiB");
         self.patch(link, entry);
         // SAFETY: as in `patch`.
-        unsafe { ptr::write_unaligned(check as *mut i32, -entry_number) };
+        unsafe { ptr::write_unaligned(check as *mut i32, 1 - entry_number) };
     }
 
     /// Undoes [`CodeBuffer::patch_far`]: the jump leads to its stub again.
     pub fn unpatch_far(&mut self, check: u64, jump: u64, stub: u64) {
         assert!(self.contains(check));
-        // SAFETY: as in `patch`. One more than an entry is never zero.
-        unsafe { ptr::write_unaligned(check as *mut i32, 1) };
+        // SAFETY: as in `patch`.
+        unsafe { ptr::write_unaligned(check as *mut i32, NOT_LINKED) };
         self.patch(jump, stub);
     }
 

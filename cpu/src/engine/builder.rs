@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 /// Host register numbers with a role of their own.
 pub mod host {
-    /// Scratch; the only register JRCXZ tests.
+    /// Scratch; the only register LOOP and JRCXZ test.
     pub const RCX: u8 = 1;
     /// Scratch: a linear address.
     pub const R10: u8 = 10;
@@ -74,6 +74,8 @@ pub struct Builder<'a> {
     pub marks: Vec<Mark>,
     /// Out of line parts.
     pub cold: VecDeque<Cold>,
+    /// Whether checks are a LOOP.
+    pub loops: bool,
     /// Whether string instructions are the host's where they can be.
     pub inlines: bool,
     /// Which accesses are checked together.
@@ -231,10 +233,25 @@ impl Builder<'_> {
         self.base + self.out.len() as u64
     }
 
-    /// JRCXZ over a JMP: continues here if RCX is zero; returns the displacement of the other way.
-    pub(super) fn unless_zero(&mut self) -> usize {
-        self.bytes(&[0xe3, 5]);
+    /// Continues here if RCX is 1, and makes it 0; returns the displacement of the other way.
+    ///
+    /// Few of these jumps fit into the host's branch predictor, and one that it does not know must fall through: LOOP leads
+    /// into the NOP behind it, whose last five bytes are a JMP.
+    pub(super) fn unless_one(&mut self) -> usize {
+        if self.loops {
+            self.bytes(&[0xe2, 3]); // loop to the JMP
+            self.bytes(&[0x0f, 0x1f, 0x84]); // nop [rcx+rbp*8+...]
+        } else {
+            self.lea(host::RCX, Some(host::RCX), None, -1, true);
+            self.bytes(&[0xe3, 5]); // jrcxz over the JMP
+        }
         self.jump()
+    }
+
+    /// As [`Builder::unless_one`], if RCX is 0.
+    pub(super) fn unless_zero(&mut self) -> usize {
+        self.lea(host::RCX, Some(host::RCX), None, 1, true);
+        self.unless_one()
     }
 
     /// Adds a site and calls the service function with it.
@@ -266,8 +283,8 @@ impl Builder<'_> {
 
     /// Makes sure x87/SSE registers are in the host's.
     pub fn require_fpu(&mut self) {
-        self.load(host::RCX, displacement!(fpu_in_memory));
-        let jump = self.unless_zero();
+        self.load(host::RCX, displacement!(fpu_loaded));
+        let jump = self.unless_one();
         let back = self.out.len();
         self.cold.push_back(Cold::LoadFpu { jump, back });
     }
@@ -288,7 +305,7 @@ impl Builder<'_> {
         self.bytes(&tags.to_le_bytes());
         self.bytes(&[0x4a, 0x8d, 0x4c, 0x11, site.size - 1]); // lea rcx, [rcx+r10+size-1]
         self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
-        let jump = self.unless_zero();
+        let jump = self.unless_one();
         self.bytes(&[0x4e, 0x8b, 0xac, 0xec]); // mov r13, [rsp+r13*8+addend]
         self.bytes(&self.tables.addend.to_le_bytes());
         let start = self.out.len();
@@ -305,8 +322,8 @@ impl Builder<'_> {
         let slot = 8 * (address as u32 >> 12) as i32;
         let tags = if site.write { self.tables.write } else { self.tables.read };
         self.load(host::RCX, tags + slot);
-        self.lea(host::RCX, Some(host::RCX), None, address & !0xfff, true);
-        let jump = self.unless_zero();
+        self.lea(host::RCX, Some(host::RCX), None, (address & !0xfff) - 4095, true);
+        let jump = self.unless_one();
         self.load(host::R13, self.tables.addend + slot);
         let start = self.out.len();
         operation(self, Place { base: host::R13, index: None, displacement: address });

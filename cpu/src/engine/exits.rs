@@ -1,6 +1,7 @@
 //! The ways out of a block: linked jumps within its page, linked jumps to other pages, and the jump cache.
 
 use super::builder::{Builder, host};
+use super::buffer::NOT_LINKED;
 use super::cold::Cold;
 use super::frame::{displacement, jump_slot};
 use super::sites::Site;
@@ -37,9 +38,9 @@ impl Builder<'_> {
         self.lea(host::R13, Some(host::R13), Some((host::R13, 1)), 0, false);
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tag]
         self.bytes(&self.tables.jump_tag.to_le_bytes());
-        self.bytes(&[0x4a, 0x8d, 0x8c, 0x11]); // lea rcx, [rcx+r10+mode]
-        self.bytes(&self.mode.jump_distance().to_le_bytes());
-        let jump = self.unless_zero();
+        self.bytes(&[0x4a, 0x8d, 0x8c, 0x11]); // lea rcx, [rcx+r10+mode+1]
+        self.bytes(&(self.mode.jump_distance() + 1).to_le_bytes());
+        let jump = self.unless_one();
         self.bytes(&[0x42, 0xff, 0xa4, 0xec]); // jmp [rsp+r13*8+entry]
         self.bytes(&self.tables.jump_entry.to_le_bytes());
         self.aim_here(jump);
@@ -110,10 +111,10 @@ impl Builder<'_> {
     /// Continues in another page: with the block linked here, as long as that is the one the jump cache has.
     pub fn jump_far(&mut self, target: u64) {
         self.load(host::RCX, self.tables.jump_entry + 16 * jump_slot(target) as i32);
-        self.bytes(&[0x48, 0x8d, 0x89]); // lea rcx, [rcx-entry]
+        self.bytes(&[0x48, 0x8d, 0x89]); // lea rcx, [rcx-entry+1]
         let check = self.out.len();
-        self.bytes(&1_i32.to_le_bytes());
-        let jump = self.unless_zero();
+        self.bytes(&NOT_LINKED.to_le_bytes());
+        let jump = self.unless_one();
         let link = self.jump();
         self.cold.push_back(Cold::FarLink { check, jump, link, target });
     }

@@ -33,7 +33,8 @@ pub fn jump_slot(rip: u64) -> usize {
     (low.rotate_left(10).wrapping_add(low) >> 12) as usize
 }
 
-/// The data TLB of one privilege. Tags are negated linear page addresses, so that `tag + address` is the offset on a hit.
+/// The data TLB of one privilege. Tags are 4096 minus linear page addresses, so that `tag + address` on a hit is 4096 and
+/// the offset: 1 without its lowest 12 bits.
 #[repr(C)]
 pub struct DataTables {
     /// Tags valid for loads.
@@ -90,8 +91,8 @@ pub struct Frame {
     pub addend: u64,
     /// RCX: which site called.
     pub argument: u64,
-    /// 1 while the guest's x87/SSE registers are in `state.fx` and not in the host's.
-    pub fpu_in_memory: u64,
+    /// 1 while the guest's x87/SSE registers are in the host's, 0 while they are in `state.fx`.
+    pub fpu_loaded: u64,
     /// 1 if `restore` must load them.
     pub fpu_wanted: u64,
     /// The host's RSP outside of translated code.
@@ -236,7 +237,6 @@ impl FrameMapping {
         // SAFETY: zero is a valid value of every field, and the memory is zeroed; State gets its defaults.
         unsafe {
             ptr::write(&raw mut (*frame).state, State::default());
-            (*frame).fpu_in_memory = 1;
             (*frame).host_mxcsr = 0x1f80;
             (*frame).direction = crate::state::rflags::DF;
             (*frame).stack = [[StackPage::EMPTY; 2]; 2];

@@ -5,10 +5,11 @@
 //! of the block; jumps within a page count as linked. To accept new numbers: `FTEMU_BLESS=1 cargo test -p ftemu-cpu goldens`, and look at the difference.
 
 use super::Engine;
+use super::options::Optimisations;
 use super::sites::Site;
 use crate::memory::Memory;
 use crate::state::{Segment, State, control, gpr, segment};
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -151,6 +152,7 @@ const REAL: &[&str] = &[
 /// An engine whose CPU is in 64-bit, 32-bit or 16-bit code; the last is real mode.
 fn engine(bits: u32) -> Box<Engine> {
     let mut engine = Engine::new(Memory::new(4 << 20).expect("memory")).expect("an engine");
+    engine.set_optimisations(Optimisations::all());
     let flat = |attributes| Segment { base: 0, limit: u32::MAX, attributes, selector: 8 };
     let mut state = State { rip: CODE, rflags: 2, ..State::default() };
     state.cr4 = control::CR4_OSFXSR;
@@ -203,7 +205,6 @@ fn follow(engine: &Engine, start: u64, stop: u64, block: std::ops::Range<u64>) -
                 hot.rust = one.near_branch_target() == engine.trampolines.service;
                 one.near_branch_target()
             }
-            FlowControl::ConditionalBranch if hits(&one, stop) => one.near_branch_target(),
             FlowControl::IndirectBranch => break,
             _ => one.next_ip(),
         };
@@ -215,11 +216,6 @@ fn follow(engine: &Engine, start: u64, stop: u64, block: std::ops::Range<u64>) -
 fn will_be_linked(engine: &Engine, one: &Instruction) -> bool {
     let sites = engine.blocks.sites(1);
     sites.into_iter().any(|site| matches!(site, Site::Link { jump, .. } if jump + 4 == one.next_ip()))
-}
-
-/// JRCXZ over a jump to the slow path is what a hit takes; other conditional jumps lead away.
-fn hits(one: &Instruction, stop: u64) -> bool {
-    one.mnemonic() == Mnemonic::Jrcxz && one.op0_kind() == OpKind::NearBranch64 && one.near_branch_target() <= stop
 }
 
 /// The lines of a mode: the entry, then each instruction.

@@ -90,7 +90,7 @@ impl Builder<'_> {
         self.lea(host::R10, Some(pointer), None, check.low, true);
         self.slot(host::R10);
         self.look_up(if check.writes { self.tables.write } else { self.tables.read }, check.length);
-        let jump = self.unless_zero();
+        let jump = self.unless_one();
         self.cold.push_back(Cold::General { index: self.index, jump });
         self.load_indexed(host::R13, self.tables.addend);
         self.store(host::R13, base_displacement(check.guest));
@@ -105,14 +105,14 @@ impl Builder<'_> {
         self.lea(host::RCX, Some(host::RCX), pointer, check.low + check.length - 1, true);
         self.bytes(&[0xc4, 0x42, 0xdb, 0xf7, 0xd2]); // shrx r10, r10, rsp (12)
         self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
-        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 0, true);
-        let jump = self.unless_zero();
+        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 1, true);
+        let jump = self.unless_one();
         let back = self.out.len();
         self.cold.push_back(Cold::StackPage { index: self.index, jump, back, check, page });
         self.resident = None;
     }
 
-    /// RCX = 0 if the bytes from R10 on are in the page of slot R13.
+    /// RCX = 1 if the bytes from R10 on are in the page of slot R13.
     fn look_up(&mut self, tags: i32, length: i32) {
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tags]
         self.bytes(&tags.to_le_bytes());
@@ -128,9 +128,10 @@ impl Builder<'_> {
         self.lea(host::R10, HOMES[check.guest], None, check.low, true);
         self.slot(host::R10);
         self.look_up(self.tables.write, check.length);
-        let general = self.unless_zero();
+        let general = self.unless_one();
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+write]
         self.bytes(&self.tables.write.to_le_bytes());
+        self.lea(host::RCX, Some(host::RCX), None, -4096, true);
         self.store(host::RCX, self.tables.page(page, offset_of!(StackPage, tag)));
         self.store(host::R13, self.tables.page(page, offset_of!(StackPage, slot)));
         self.load_indexed(host::R13, self.tables.addend);

@@ -1,7 +1,7 @@
 //! REP MOVS and REP STOS within one page each, by the host's own instruction.
 //!
 //! They are inlined because small ones are everywhere, and a call of Rust costs more than most of them move. All that could
-//! make them special is added up to a number that must be zero: more than 4096 iterations or none, less budget than
+//! make them special is added up to a number that must be 1: more than 4096 iterations or none, less budget than
 //! iterations, the direction flag, ends in another page than their start's or in one the tables do not have. What is
 //! special goes to [`super::quick_strings`], and from there to [`crate::system`].
 
@@ -52,7 +52,7 @@ impl Builder<'_> {
             self.load_indexed(host::R13, self.tables.addend);
             self.load(host::R10, displacement!(temporary));
         }
-        let jump = self.unless_zero();
+        let jump = self.unless_one();
         self.copy(host::RCX, host::R11);
         self.bytes(&[0x48, 0xf7, 0xd1]); // not rcx
         self.lea(R14, Some(R14), Some((host::RCX, 1)), 2, true);
@@ -82,7 +82,7 @@ impl Builder<'_> {
         self.cold.push_back(Cold::System { index: self.index, jump, instruction: *instruction, after });
     }
 
-    /// RCX = 0 if there is an iteration, at most 4096, not more than the budget has left, and they go upward.
+    /// RCX = 1 if there is an iteration, at most 4096, not more than the budget has left, and they go upward.
     fn conditions(&mut self) {
         self.lea(host::RCX, Some(host::R11), None, -1, true);
         self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
@@ -98,14 +98,14 @@ impl Builder<'_> {
         self.load(host::R10, displacement!(state.rflags));
         self.bytes(&[0xc4, 0x62, 0xaa, 0xf5, 0x94, 0x24]); // pext r10, r10, [rsp+direction]
         self.bytes(&displacement!(direction).to_le_bytes());
-        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 0, true);
+        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 1, true);
     }
 
     /// Adds zero to RCX if what a pointer's iterations reach is in its page, which the tables have; R13 = its slot.
     fn page(&mut self, pointer: u8, tags: i32, size: u8) {
         self.slot(pointer);
         self.load_indexed(host::R10, tags);
-        self.lea(host::R10, Some(host::R10), Some((pointer, 1)), -1, true);
+        self.lea(host::R10, Some(host::R10), Some((pointer, 1)), -4097, true);
         self.lea(host::R10, Some(host::R10), Some((host::R11, size)), 0, true);
         self.bytes(&[0xc4, 0x42, 0xdb, 0xf7, 0xd2]); // shrx r10, r10, rsp (12)
         self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 0, true);

@@ -167,7 +167,7 @@ impl Engine {
             generation: 0,
             tally: Tally::default(),
             bounce: Bounce::default(),
-            optimisations: Optimisations::all(),
+            optimisations: Optimisations::default(),
             segment_mode: 0,
             seen_segments: Default::default(),
         });

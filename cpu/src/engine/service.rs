@@ -18,7 +18,7 @@ pub extern "sysv64" fn service(engine: *mut Engine) -> u32 {
     // SAFETY: the frame holds the address of the engine that is running; `Engine::enter` holds no reference across
     // the call into translated code that this could invalidate.
     let engine = unsafe { &mut *engine };
-    if engine.frame().fpu_in_memory != 0 {
+    if engine.frame().fpu_loaded == 0 {
         hide_pointers(&mut engine.frame().state.fx.0);
     }
     let number = engine.frame().argument as u32;

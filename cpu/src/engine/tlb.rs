@@ -48,14 +48,21 @@ pub struct Tlb {
     dropped: bool,
 }
 
-/// Slots whose addresses a string of at most 32 KiB, forward, may lead from the end of the linear space to its beginning.
+/// Slots where zero is a tag.
+const FIRST: usize = 2;
+/// Slots from which a string of at most 32 KiB may lead over the end of the linear space.
 const LAST: usize = 16;
 
 /// A tag that no address of this slot can match, nor the end of a string that begins there: that of a page half the tables
-/// away. The tables are too large to be written at the beginning: where an address cannot meet page 0 it is zero.
+/// away. The tables are too large to be written at the beginning: zero will do but at both ends.
 fn invalid_tag(slot: usize) -> u64 {
-    let meets_zero = slot == 0 || slot >= SLOTS - LAST;
-    if meets_zero { (((slot ^ SLOTS / 2) as u64) << 12).wrapping_neg() } else { 0 }
+    let meets_zero = slot < FIRST || slot >= SLOTS - LAST;
+    if meets_zero { tag_of(((slot ^ SLOTS / 2) as u64) << 12) } else { 0 }
+}
+
+/// The tag of a page, and the page of a tag: see [`super::frame::DataTables`].
+fn tag_of(page: u64) -> u64 {
+    PAGE.wrapping_sub(page)
 }
 
 fn slot_of(linear: u64) -> usize {
@@ -81,7 +88,7 @@ impl Tlb {
             dropped: false,
         };
         for user in 0..2 {
-            for slot in std::iter::once(0).chain(SLOTS - LAST..SLOTS) {
+            for slot in (0..FIRST).chain(SLOTS - LAST..SLOTS) {
                 tlb.clear_slot(user, slot);
             }
             tlb.prepare_jumps(user);
@@ -121,7 +128,7 @@ impl Tlb {
     pub fn host(&mut self, user: bool, linear: u64, write: bool) -> Option<*mut u8> {
         let (user, slot) = (usize::from(user), slot_of(linear));
         let tag = if write { self.write_tags(user)[slot] } else { self.read_tags(user)[slot] };
-        let known = tag == (linear & !(PAGE - 1)).wrapping_neg();
+        let known = tag == tag_of(linear & !(PAGE - 1));
         known.then(|| self.addends(user)[slot].wrapping_add(linear) as *mut u8)
     }
 
@@ -141,11 +148,11 @@ impl Tlb {
         self.forget_stack(user, slot);
         let old = self.read_tags(user)[slot];
         // What is not in the tables any more is not seen when it is dropped.
-        if old != invalid_tag(slot) && old != start.wrapping_neg() {
+        if old != invalid_tag(slot) && old != tag_of(start) {
             self.poison(user, slot);
         }
-        self.read_tags(user)[slot] = start.wrapping_neg();
-        self.write_tags(user)[slot] = if writable { start.wrapping_neg() } else { invalid_tag(slot) };
+        self.read_tags(user)[slot] = tag_of(start);
+        self.write_tags(user)[slot] = if writable { tag_of(start) } else { invalid_tag(slot) };
         self.addends(user)[slot] = (memory.host(page) as u64).wrapping_sub(start);
         if writable {
             memory.mark(page, WRITE_CACHED | DIRTY);
@@ -185,7 +192,7 @@ impl Tlb {
     /// The page of memory that a slot holds for stores.
     fn written_page(&mut self, memory: &Memory, user: usize, slot: usize) -> Option<usize> {
         let tag = self.write_tags(user)[slot];
-        let host = self.addends(user)[slot].wrapping_add(tag.wrapping_neg());
+        let host = self.addends(user)[slot].wrapping_add(tag_of(tag));
         (tag != invalid_tag(slot)).then(|| memory.page_of_host(host))
     }
 
@@ -216,7 +223,7 @@ impl Tlb {
     fn drop_page(&mut self, linear: u64) {
         let slot = slot_of(linear);
         for user in 0..2 {
-            if self.read_tags(user)[slot] == linear.wrapping_neg() {
+            if self.read_tags(user)[slot] == tag_of(linear) {
                 self.poison(user, slot);
                 self.clear_slot(user, slot);
             }
@@ -233,7 +240,7 @@ impl Tlb {
             for number in filled {
                 let slot = number as usize;
                 let tag = self.read_tags(user)[slot];
-                let page = tag.wrapping_neg();
+                let page = tag_of(tag);
                 // An entry of the other half is in the other list.
                 let foreign = tag != invalid_tag(slot) && self.format.half(page) != half;
                 if !foreign && tag != invalid_tag(slot) && !matches(page) {

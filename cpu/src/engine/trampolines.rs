@@ -6,7 +6,7 @@ use iced_x86::{IcedError, Register};
 
 /// Which host register holds a guest register while translated code runs; `None`: it lives in the frame.
 ///
-/// RCX is kept free because JRCXZ is the only conditional jump that leaves the flags alone; R10 and R13 are the other
+/// RCX is kept free because LOOP and JRCXZ are the only conditional jumps that leave the flags alone; R10 and R13 are the other
 /// scratch registers, R14 the budget and RSP the frame.
 pub const HOMES: [Option<u8>; 16] = [
     Some(0),
@@ -81,7 +81,7 @@ pub fn assemble(address: u64, service_function: u64, fault_site: u32) -> Result<
 
     a.set_label(&mut load_fpu)?;
     a.fxrstor64(ptr(rsp + displacement!(state.fx)))?;
-    a.mov(slot(displacement!(fpu_in_memory)), 0)?;
+    a.mov(slot(displacement!(fpu_loaded)), 1)?;
     a.jmp(slot(displacement!(resume)))?;
 
     a.set_label(&mut fault)?;
@@ -102,11 +102,12 @@ pub fn assemble(address: u64, service_function: u64, fault_site: u32) -> Result<
 /// Guest registers from the frame, then on at `frame.resume`.
 fn emit_restore(a: &mut CodeAssembler) -> Result<(), IcedError> {
     let mut ready = a.create_label();
-    a.mov(rax, slot(displacement!(fpu_in_memory)))?;
+    a.mov(rax, slot(displacement!(fpu_loaded)))?;
+    a.not(rax)?;
     a.and(rax, slot(displacement!(fpu_wanted)))?;
     a.je(ready)?;
     a.fxrstor64(ptr(rsp + displacement!(state.fx)))?;
-    a.mov(slot(displacement!(fpu_in_memory)), 0)?;
+    a.mov(slot(displacement!(fpu_loaded)), 1)?;
     a.set_label(&mut ready)?;
     a.mov(rax, slot(displacement!(packed_flags)))?;
     a.add(al, 127)?;
@@ -137,10 +138,10 @@ fn emit_save(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.mov(slot(displacement!(addend)), r13)?;
     a.mov(slot(displacement!(argument)), rcx)?;
     let mut saved = a.create_label();
-    a.cmp(slot(displacement!(fpu_in_memory)), 0)?;
-    a.jne(saved)?;
+    a.cmp(slot(displacement!(fpu_loaded)), 0)?;
+    a.je(saved)?;
     a.fxsave64(ptr(rsp + displacement!(state.fx)))?;
-    a.mov(slot(displacement!(fpu_in_memory)), 1)?;
+    a.mov(slot(displacement!(fpu_loaded)), 0)?;
     a.ldmxcsr(dword_ptr(rsp + displacement!(host_mxcsr)))?;
     a.set_label(&mut saved)
 }

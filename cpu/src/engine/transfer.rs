@@ -249,8 +249,8 @@ impl Builder<'_> {
         self.bytes(&[0xc4, 0x42, 0x91, 0xf7, 0xd2]); // shlx r10, r10, r13
         self.bytes(&[0xc4, 0x42, 0x92, 0xf7, 0xd2]); // sarx r10, r10, r13
         self.bytes(&[0x49, 0xf7, 0xd2]); // not r10
-        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 1, true);
-        let jump = self.unless_zero();
+        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 2, true);
+        let jump = self.unless_one();
         self.cold.push_back(Cold::Raise { jump, index: self.index, exception: Exception::general_protection(0) });
     }
 

@@ -174,6 +174,7 @@ impl Engine {
             marks,
             plan,
             resident: None,
+            loops: self.optimisations.has(Optimisation::LoopChecks),
             inlines,
             cold,
             tables: TableDisplacements::new(mode.user()),
