@@ -194,6 +194,10 @@ impl Builder<'_> {
         site.bounce = self.here();
         self.sites.push(Site::Access(site));
         self.out.extend_from_within(operation);
-        self.service_number(number | super::sites::COMMIT);
+        if site.write {
+            self.service_number(number | super::sites::COMMIT);
+        } else {
+            self.jump_to(site.after);
+        }
     }
 }

@@ -189,7 +189,8 @@ impl Builder<'_> {
                     self.leave(jump, target);
                     self.continue_at(next);
                 } else {
-                    self.cold.push_back(Cold::SideExit { jump, target, rest: self.count - self.index - 1 });
+                    // Out of line, but not rare: next to what is run.
+                    self.cold.push_front(Cold::SideExit { jump, target, rest: self.count - self.index - 1 });
                 }
             }
             FlowControl::Call => {
