@@ -39,6 +39,9 @@ impl WithoutArguments {
     /// Those that are left.
     fn optimisations(&self) -> Optimisations {
         let left_out = |one: &Optimisation| self.names.iter().any(|name| name == ALL || name == one.name());
-        Optimisation::ALL.iter().filter(|one| left_out(one)).fold(Optimisations::default(), |left, one| left.without(*one))
+        Optimisation::ALL
+            .iter()
+            .filter(|one| left_out(one))
+            .fold(Optimisations::default(), |left, one| left.without(*one))
     }
 }

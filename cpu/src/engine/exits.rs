@@ -1,7 +1,7 @@
 //! The ways out of a block: linked jumps within its page, linked jumps to other pages, and the jump cache.
 
-use super::builder::{Builder, host};
 use super::buffer::NOT_LINKED;
+use super::builder::{Builder, host};
 use super::cold::Cold;
 use super::frame::{displacement, jump_slot};
 use super::sites::Site;

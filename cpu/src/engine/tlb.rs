@@ -48,16 +48,15 @@ pub struct Tlb {
     dropped: bool,
 }
 
-/// Slots where zero is a tag.
+/// The first slot whose addresses zero is no tag for.
 const FIRST: usize = 2;
-/// Slots from which a string of at most 32 KiB may lead over the end of the linear space.
+/// So many slots at the end, from which a string of at most 32 KiB may lead to the beginning of the linear space.
 const LAST: usize = 16;
 
 /// A tag that no address of this slot can match, nor the end of a string that begins there: that of a page half the tables
 /// away. The tables are too large to be written at the beginning: zero will do but at both ends.
 fn invalid_tag(slot: usize) -> u64 {
-    let meets_zero = slot < FIRST || slot >= SLOTS - LAST;
-    if meets_zero { tag_of(((slot ^ SLOTS / 2) as u64) << 12) } else { 0 }
+    if (FIRST..SLOTS - LAST).contains(&slot) { 0 } else { tag_of(((slot ^ (SLOTS / 2)) as u64) << 12) }
 }
 
 /// The tag of a page, and the page of a tag: see [`super::frame::DataTables`].
