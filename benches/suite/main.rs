@@ -9,7 +9,7 @@ mod harness;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use harness::arguments::{Arguments, HELP};
+use harness::arguments::{Arguments, HELP, told};
 use harness::contender::Start;
 use harness::report::{self, About};
 use harness::stage::Stage;
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let about = About {
-        arguments: told(),
+        arguments: told(std::env::args().skip(1)),
         guest: stage.about.clone(),
         build: format!("{} {}", env!("CARGO_PKG_VERSION"), host::commit()),
         load: host::load(),
@@ -47,17 +47,6 @@ fn main() -> Result<()> {
         println!("written to {}", path.display());
     }
     Ok(())
-}
-
-/// The options, as the results tell them: what was measured, and not the names of files on this machine.
-fn told() -> Vec<String> {
-    let mut told: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    for place in 1..told.len() {
-        if matches!(told[place - 1].as_str(), "--output" | "--ftemu" | "--perf") {
-            told[place] = "FILE".into();
-        }
-    }
-    told
 }
 
 /// Where the results go: only all of them go to the repository by themselves.

@@ -93,5 +93,5 @@ pub use node::{Node, State, Status};
 pub use outputs::Piece;
 pub use record::{Entry, Record};
 pub use replay::{Replay, ReplayError};
-pub use settings::Settings;
+pub use settings::{Rest, Settings};
 pub use work::{Done, Hands, Place, Work};

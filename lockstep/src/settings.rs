@@ -1,5 +1,21 @@
 //! How a node behaves. The defaults are what `ftemu run` and `ftemu standby` use.
 
+/// A pause after something that costs the guest time, by what it cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// So many times as long as it took ...
+    pub times: u32,
+    /// ... but no more nanoseconds than this.
+    pub most_ns: u64,
+}
+
+impl Rest {
+    /// Nanoseconds of rest after something that took so many.
+    pub fn after(self, took_ns: u64) -> u64 {
+        took_ns.saturating_mul(self.times.into()).min(self.most_ns)
+    }
+}
+
 /// Times are in nanoseconds, sizes in bytes, distances in instructions.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -32,15 +48,15 @@ pub struct Settings {
     pub unacknowledged_bytes: usize,
     /// Digests are compared every so many instructions, or at a multiple of that.
     pub digest_interval: u64,
-    /// After a digest at least so many times as long as it took passes until the next, but a second at most. What follows
-    /// costs several times what it took itself: every page's next store has to mark the page anew.
-    pub digest_rest: u32,
+    /// At least this passes from one digest to the next. What follows one costs several times what it took itself: every
+    /// page's next store has to mark the page anew.
+    pub digest_rest: Rest,
     /// The standby keeps a copy of the guest every so many agreed digests, to find a divergence from; 0: never.
     /// The copy costs host memory ([`crate::kept`]).
     pub keep_every: u32,
-    /// ... at least so many times as long after the last one as that took, but half a minute at most: the standby's guest stands still
-    /// meanwhile, and the primary's waits for it where both are busy.
-    pub keep_rest: u32,
+    /// ... at least this long after the last one: the standby's guest stands still meanwhile, and the primary's waits for
+    /// it where both are busy.
+    pub keep_rest: Rest,
     /// ... and at the next one when the log since the last copy is longer than this.
     pub keep_log_bytes: usize,
     /// Console bytes kept for clients that attach again, per port.
@@ -68,9 +84,9 @@ impl Default for Settings {
             lag_stop_ns: 2_000_000_000,
             unacknowledged_bytes: 16 << 20,
             digest_interval: 1 << 26,
-            digest_rest: 1000,
+            digest_rest: Rest { times: 1000, most_ns: 1_000_000_000 },
             keep_every: 16,
-            keep_rest: 200,
+            keep_rest: Rest { times: 200, most_ns: 30_000_000_000 },
             keep_log_bytes: 8 << 20,
             history_bytes: 1 << 20,
             chunk_pages: 16,

@@ -46,6 +46,18 @@ scripts/bench [OPTIONS]: the published figures, measured in one run, the contend
   --perf FOLDER           perf record each workload of ftemu's into FOLDER/NAME.data
   --output FILE           where the JSON goes [benches/results/suite-DATE.json]; - for nowhere";
 
+/// The words as the results tell them: what was measured, and not the names of files on this machine.
+pub fn told(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut told: Vec<String> = words.filter(|word| word != "--bench").collect();
+    for place in 1..told.len() {
+        let option = &told[place - 1];
+        if let Some(kind) = ["FILE", "FOLDER"].into_iter().find(|kind| HELP.contains(&format!("{option} {kind} "))) {
+            told[place] = kind.into();
+        }
+    }
+    told
+}
+
 impl Arguments {
     /// From words; none if help is wanted.
     pub fn parse(words: impl Iterator<Item = String>) -> Result<Option<Self>> {

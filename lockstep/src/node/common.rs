@@ -123,11 +123,6 @@ impl Common {
         }
     }
 
-    /// When something that took `took_ns` may be done again: after `times` that, but after `most_ns` in any case.
-    pub fn rested(&self, took_ns: u64, times: u32, most_ns: u64) -> u64 {
-        self.now.saturating_add(took_ns.saturating_mul(u64::from(times)).min(most_ns))
-    }
-
     /// Sends if there is a link.
     pub fn send(&mut self, message: &Message) {
         if let Some(link) = &self.link {

@@ -11,9 +11,6 @@ use crate::record::Entry;
 use crate::work::{Done, Work};
 use ftemu_cpu::Icount;
 
-/// The longest pause between kept copies on account of what they cost.
-const MOST_KEEP_REST_NS: u64 = 30_000_000_000;
-
 #[derive(Debug)]
 pub(super) struct Following {
     /// Index of the next record to execute.
@@ -218,7 +215,7 @@ impl Following {
                 common.hold(outputs, Icount(at.count.0.saturating_sub(1)), 0);
             }
             Done::Digest(digest) => self.compare(common, digest),
-            Done::Finished => self.keep_at = common.rested(took_ns, common.settings.keep_rest, MOST_KEEP_REST_NS),
+            Done::Finished => self.keep_at = common.now.saturating_add(common.settings.keep_rest.after(took_ns)),
             Done::Copied { image, .. } => {
                 // Nothing was executed since the copy was asked for, but records may have come.
                 if let Some(position) = common.log.position(self.next) {

@@ -12,9 +12,6 @@ use crate::work::{Done, Place, Work};
 use ftemu_cpu::Icount;
 use std::collections::VecDeque;
 
-/// The longest pause between digests on account of what they cost.
-const MOST_DIGEST_REST_NS: u64 = 1_000_000_000;
-
 /// Bytes of frames that wait to be handed over, at most.
 const MOST_FRAME_BYTES: usize = 4 << 20;
 
@@ -260,7 +257,7 @@ impl Primary {
             }
             Done::Digest(digest) => {
                 common.append(Entry::Digest(digest));
-                self.digest_at = common.rested(took_ns, common.settings.digest_rest, MOST_DIGEST_REST_NS);
+                self.digest_at = common.now.saturating_add(common.settings.digest_rest.after(took_ns));
                 self.flush_progress(common);
             }
             Done::Disk(done) => self.mirrored(common, done),

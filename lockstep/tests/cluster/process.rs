@@ -5,7 +5,7 @@ use ftemu_cpu::Icount;
 use ftemu_devices::storage::Storage;
 use ftemu_lockstep::event::Finish;
 use ftemu_lockstep::{
-    Done, Driver, Hands, Identity, Node, Output, PROTOCOL, Place, Record, RecordReader, Settings, State,
+    Done, Driver, Hands, Identity, Node, Output, PROTOCOL, Place, Record, RecordReader, Rest, Settings, State,
 };
 
 pub type Nanoseconds = u64;
@@ -91,10 +91,10 @@ pub fn settings(arbiter: bool) -> Settings {
         record: true,
         slice_ns: MILLISECOND,
         digest_interval: 2048,
-        digest_rest: 100,
+        digest_rest: Rest { times: 100, most_ns: 1000 * MILLISECOND },
         progress_ns: 2 * MILLISECOND,
         keep_every: 8,
-        keep_rest: 100,
+        keep_rest: Rest { times: 100, most_ns: 30_000 * MILLISECOND },
         history_bytes: 64 << 10,
         chunk_pages: 1,
         chunk_window: 2,
