@@ -128,32 +128,29 @@ impl Engine {
         self.resume_at(site.block, site.bounce)
     }
 
-    /// The operation on the bounce buffer is done: its result goes to memory.
+    /// The operation of a store on the bounce buffer is done: its result goes to memory.
     pub(super) fn commit(&mut self, site: &AccessSite) -> u32 {
-        if site.write {
-            let bounce = self.bounce;
-            let mut bytes = [0u8; 64];
-            // SAFETY: as in `start_bounce`.
-            unsafe { std::ptr::copy_nonoverlapping(bounce.host as *const u8, bytes.as_mut_ptr(), site.size as usize) };
-            let isolated = self.block(site.block).mode.isolated();
-            let head = bounce.physical[0].1;
-            let touches = self.memory.would_touch(bounce.physical[0].0, &bytes[..head])
-                || bounce.pieces == 2
-                    && self.memory.would_touch(bounce.physical[1].0, &bytes[head..site.size as usize]);
-            if !isolated && touches && !self.may_change(&bounce) {
-                return self.abort(site.block, site.index, Exit::Isolate);
+        let bounce = self.bounce;
+        let mut bytes = [0u8; 64];
+        // SAFETY: as in `start_bounce`.
+        unsafe { std::ptr::copy_nonoverlapping(bounce.host as *const u8, bytes.as_mut_ptr(), site.size as usize) };
+        let isolated = self.block(site.block).mode.isolated();
+        let head = bounce.physical[0].1;
+        let touches = self.memory.would_touch(bounce.physical[0].0, &bytes[..head])
+            || bounce.pieces == 2 && self.memory.would_touch(bounce.physical[1].0, &bytes[head..site.size as usize]);
+        if !isolated && touches && !self.may_change(&bounce) {
+            return self.abort(site.block, site.index, Exit::Isolate);
+        }
+        let now = self.now(site.block, site.index);
+        self.execution_at(now, |x| {
+            let mut done = 0;
+            for &(physical, length) in &bounce.physical[..bounce.pieces] {
+                x.write_physical(physical, &bytes[done..done + length]);
+                done += length;
             }
-            let now = self.now(site.block, site.index);
-            self.execution_at(now, |x| {
-                let mut done = 0;
-                for &(physical, length) in &bounce.physical[..bounce.pieces] {
-                    x.write_physical(physical, &bytes[done..done + length]);
-                    done += length;
-                }
-            });
-            if !isolated {
-                self.drop_stale();
-            }
+        });
+        if !isolated {
+            self.drop_stale();
         }
         self.resume_at(site.block, site.after)
     }

@@ -248,12 +248,6 @@ impl Builder<'_> {
         self.jump()
     }
 
-    /// As [`Builder::unless_one`], if RCX is 0.
-    pub(super) fn unless_zero(&mut self) -> usize {
-        self.lea(host::RCX, Some(host::RCX), None, 1, true);
-        self.unless_one()
-    }
-
     /// Adds a site and calls the service function with it.
     pub fn service(&mut self, site: Site) {
         let number = self.first_site + self.sites.len() as u32;

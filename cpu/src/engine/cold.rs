@@ -1,5 +1,5 @@
-//! The parts of a block that are reached rarely: slow paths, jumps not linked yet, exceptions known in advance. They lie
-//! behind its last instruction.
+//! The parts of a block that lie behind its last instruction: what leads out of its middle, and then what is reached rarely,
+//! slow paths, jumps not linked yet, exceptions known in advance.
 
 use super::builder::{Builder, host};
 use super::frame::displacement;
@@ -8,7 +8,7 @@ use super::sites::{AccessSite, Site};
 use crate::exception::Exception;
 use iced_x86::Instruction;
 
-/// Code that is reached rarely, placed after the block's last instruction.
+/// Code placed after the block's last instruction.
 pub enum Cold {
     /// The slow path of a memory access.
     Access {
@@ -48,7 +48,7 @@ pub enum Cold {
     },
     /// A jump to another page that is linked to a block.
     FarLink {
-        /// What is subtracted from the jump cache's entry.
+        /// What is added to the jump cache's entry.
         check: usize,
         /// The hot jump's displacement.
         jump: usize,

@@ -26,8 +26,7 @@ const LARGE_PAGE: usize = 2 << 20;
 /// One direct-mapped table.
 pub type Table = [u64; SLOTS + PADDING];
 
-/// Where the jump caches have an address: not where they have another less than 1 MiB minus 1 KiB away. Large programs have
-/// much code at the same distances from multiples of 1 MiB.
+/// Where the jump caches have an address: not where they have another that is four bytes to 4 MiB minus 4 KiB away. Large programs have much code at the same distances from multiples of 4 MiB.
 pub fn jump_slot(rip: u64) -> usize {
     let low = rip as u32;
     (low.rotate_left(10).wrapping_add(low) >> 12) as usize
@@ -45,8 +44,8 @@ pub struct DataTables {
     pub addend: Table,
 }
 
-/// What one slot of a jump cache holds, side by side: a look-up needs both.
-#[repr(C)]
+/// What one slot of a jump cache holds, side by side: a look-up needs both, in one cache line.
+#[repr(C, align(16))]
 pub struct Jump {
     /// Negated linear RIP.
     pub tag: u64,
@@ -61,7 +60,7 @@ pub type JumpTable = [Jump; JUMP_SLOTS];
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct StackPage {
-    /// Negated linear address, or [`StackPage::EMPTY`]'s.
+    /// As in [`DataTables`], or [`StackPage::EMPTY`]'s.
     pub tag: u64,
     /// Host minus linear address, or [`StackPage::EMPTY`]'s.
     pub addend: u64,

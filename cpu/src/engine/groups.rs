@@ -105,7 +105,7 @@ impl Builder<'_> {
         self.lea(host::RCX, Some(host::RCX), pointer, check.low + check.length - 1, true);
         self.bytes(&[0xc4, 0x42, 0xdb, 0xf7, 0xd2]); // shrx r10, r10, rsp (12)
         self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
-        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 1, true);
+        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), -1, true);
         let jump = self.unless_one();
         let back = self.out.len();
         self.cold.push_back(Cold::StackPage { index: self.index, jump, back, check, page });
@@ -131,7 +131,6 @@ impl Builder<'_> {
         let general = self.unless_one();
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+write]
         self.bytes(&self.tables.write.to_le_bytes());
-        self.lea(host::RCX, Some(host::RCX), None, -4096, true);
         self.store(host::RCX, self.tables.page(page, offset_of!(StackPage, tag)));
         self.store(host::R13, self.tables.page(page, offset_of!(StackPage, slot)));
         self.load_indexed(host::R13, self.tables.addend);

@@ -47,11 +47,12 @@ impl Builder<'_> {
     fn require_privilege(&mut self, instruction: &Instruction, window: bool, operation: impl FnOnce(&mut Self)) {
         self.bytes(&[0x0f, 0xb6, 0x8c, 0x24]); // movzx ecx, byte [rsp+cpl]
         self.bytes(&displacement!(state.cpl).to_le_bytes());
+        let waiting = window.then_some((host::R10, 1));
         if window {
             self.load(host::R10, displacement!(interrupt_waiting));
-            self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), 0, true);
         }
-        let jump = self.unless_zero();
+        self.lea(host::RCX, Some(host::RCX), waiting, 1, true);
+        let jump = self.unless_one();
         operation(self);
         let after = self.here();
         self.cold.push_back(Cold::System { index: self.index, jump, instruction: *instruction, after });

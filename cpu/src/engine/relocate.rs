@@ -153,7 +153,8 @@ impl Builder<'_> {
             return None;
         }
         let address = i32::try_from(instruction.memory_displacement64() as i64).ok()?;
-        (address as usize % 4096 + size <= 4096).then_some(address)
+        // The check of a page subtracts almost a page more from it.
+        (address as usize % 4096 + size <= 4096 && address >= i32::MIN + 4096).then_some(address)
     }
 
     /// The host register with a guest address register's value; `scratch` if it lives in the frame.

@@ -11,7 +11,7 @@ pub const FAULT: u32 = 1;
 pub const LEAVE: u32 = 2;
 /// How many sites have fixed numbers.
 pub const FIXED: usize = 3;
-/// Added to an access site's number: the operation on the bounce buffer is done.
+/// Added to an access site's number: a store's operation on the bounce buffer is done.
 pub const COMMIT: u32 = 1 << 31;
 
 /// A memory access.
@@ -41,7 +41,7 @@ pub struct AccessSite {
     pub constant: Option<i32>,
     /// Host address of the lookup.
     pub retry: u64,
-    /// Host address of the operation followed by a commit.
+    /// Host address of the operation on the bounce buffer; a store is committed behind it.
     pub bounce: u64,
     /// Host address after the operation.
     pub after: u64,
@@ -93,7 +93,7 @@ pub enum Site {
     FarLink {
         /// Linear target.
         target: u64,
-        /// Host address of what is subtracted from the jump cache's entry.
+        /// Host address of what is added to the jump cache's entry.
         check: u64,
         /// Host address of the displacement to here.
         jump: u64,

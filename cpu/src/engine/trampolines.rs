@@ -6,7 +6,7 @@ use iced_x86::{IcedError, Register};
 
 /// Which host register holds a guest register while translated code runs; `None`: it lives in the frame.
 ///
-/// RCX is kept free because LOOP and JRCXZ are the only conditional jumps that leave the flags alone; R10 and R13 are the other
+/// RCX is kept free because LOOP and JRCXZ are the only conditional jumps that do not read the flags; R10 and R13 are the other
 /// scratch registers, R14 the budget and RSP the frame.
 pub const HOMES: [Option<u8>; 16] = [
     Some(0),

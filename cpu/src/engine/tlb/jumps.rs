@@ -24,9 +24,9 @@ pub(super) struct Entrances {
 /// So many slots are noted of a region before any is looked at again.
 const FEW_ENTRANCES: usize = 4096;
 
-/// A tag that no canonical address can match.
+/// A tag that no address of this slot can match in any mode, canonical or not: jumps are looked up before that is asked.
 fn invalid_jump(slot: usize) -> u64 {
-    (slot as u64 | 1 << 55).wrapping_neg()
+    (slot as u64 | 0x3ff << 22 | 1 << 55).wrapping_neg()
 }
 
 impl Tlb {
@@ -85,7 +85,7 @@ impl Tlb {
             if page.slots.last() != Some(&(slot as u32)) {
                 page.slots.push(slot as u32);
             }
-            if page.slots.len() > 2 * PAGE as usize {
+            if page.slots.len() > PAGE as usize / 2 {
                 page.slots.sort_unstable();
                 page.slots.dedup();
             }

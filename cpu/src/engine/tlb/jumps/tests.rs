@@ -28,3 +28,14 @@ fn empty_tables_hold_no_address() {
         }
     }
 }
+
+/// Jumps are looked up before anybody asks whether their target is canonical.
+#[test]
+fn empty_slots_hold_no_address_at_all() {
+    for mode in (0..Mode::GENERAL).map(Mode) {
+        for slot in (0..JUMP_SLOTS).step_by(if mode.0 % 16 == 0 { 1 } else { 61 }) {
+            let address = invalid_jump(slot).wrapping_neg().wrapping_sub(mode.jump_distance().into());
+            assert_ne!(jump_slot(address), slot, "{address:x} in mode {mode:?}");
+        }
+    }
+}
