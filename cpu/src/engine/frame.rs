@@ -26,7 +26,8 @@ const LARGE_PAGE: usize = 2 << 20;
 /// One direct-mapped table.
 pub type Table = [u64; SLOTS + PADDING];
 
-/// Where the jump caches have an address: not where they have another that is four bytes to 4 MiB minus 4 KiB away. Large programs have much code at the same distances from multiples of 4 MiB.
+/// Where the jump caches have an address: not where they have another that is four bytes to 4 MiB minus 4 KiB away. Large
+/// programs have much code at the same distances from multiples of 4 MiB.
 pub fn jump_slot(rip: u64) -> usize {
     let low = rip as u32;
     (low.rotate_left(10).wrapping_add(low) >> 12) as usize
