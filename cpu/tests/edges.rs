@@ -13,12 +13,7 @@ const DIRECTORY: u64 = 0x3000;
 
 /// 16 MiB, identity-mapped, with what `prepare` stores; runs until something ends it.
 fn run(optimisations: Optimisations, program: &[u8], prepare: impl FnOnce(&mut Memory)) -> (Cpu, Stop) {
-    let mut memory = Memory::new(16 << 20).expect("memory");
-    memory.store(0x1000, &0x2003_u64.to_le_bytes());
-    memory.store(0x2000, &(DIRECTORY | 3).to_le_bytes());
-    for large in 0..8_u64 {
-        memory.store(DIRECTORY + 8 * large, &(large << 21 | 0x83).to_le_bytes());
-    }
+    let mut memory = bare::identity();
     memory.store(CODE, program);
     prepare(&mut memory);
     let mut cpu = Cpu::new(memory).expect("a CPU");

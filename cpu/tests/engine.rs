@@ -4,7 +4,7 @@ mod bare;
 
 use bare::{Bare, long_mode};
 use ftemu_cpu::state::gpr;
-use ftemu_cpu::{Cpu, Icount, Memory, Stop};
+use ftemu_cpu::{Cpu, Icount, Stop};
 use iced_x86::code_asm::*;
 
 const CODE: u64 = 0x10_0000;
@@ -13,12 +13,7 @@ const STACK: u64 = 0x30_0000;
 
 /// 16 MiB, identity-mapped by large pages from tables at 1000h, long mode, CPL 0.
 fn machine(program: &[u8]) -> Cpu {
-    let mut memory = Memory::new(16 << 20).expect("memory");
-    memory.store(0x1000, &0x2003_u64.to_le_bytes());
-    memory.store(0x2000, &0x3003_u64.to_le_bytes());
-    for large in 0..8_u64 {
-        memory.store(0x3000 + 8 * large, &(large << 21 | 0x83).to_le_bytes());
-    }
+    let mut memory = bare::identity();
     memory.store(CODE, program);
     let mut cpu = Cpu::new(memory).expect("a CPU");
     *cpu.state_mut() = long_mode(0, CODE, STACK);

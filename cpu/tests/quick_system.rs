@@ -5,7 +5,7 @@ mod bare;
 
 use bare::Bare;
 use ftemu_cpu::state::{Segment, State, control, gpr, segment};
-use ftemu_cpu::{Cpu, Icount, Memory, Optimisation, Optimisations, Stop};
+use ftemu_cpu::{Cpu, Icount, Optimisation, Optimisations, Stop};
 use iced_x86::code_asm::*;
 
 const CODE: u64 = 0x10_0000;
@@ -52,12 +52,7 @@ fn program() -> Vec<u8> {
 
 /// 16 MiB, identity-mapped by large pages, CPL 0 or 1 of long mode.
 fn machine(program: &[u8], optimisations: Optimisations, cpl: u8) -> Cpu {
-    let mut memory = Memory::new(16 << 20).expect("memory");
-    memory.store(0x1000, &0x2003_u64.to_le_bytes());
-    memory.store(0x2000, &0x3003_u64.to_le_bytes());
-    for large in 0..8_u64 {
-        memory.store(0x3000 + 8 * large, &(large << 21 | 0x83).to_le_bytes());
-    }
+    let mut memory = bare::identity();
     memory.store(CODE, program);
     let mut cpu = Cpu::new(memory).expect("a CPU");
     cpu.set_optimisations(optimisations);

@@ -4,7 +4,7 @@ mod bare;
 
 use bare::Bare;
 use ftemu_cpu::state::gpr;
-use ftemu_cpu::{Cpu, Icount, Memory, Stop};
+use ftemu_cpu::{Cpu, Icount, Stop};
 use iced_x86::code_asm::*;
 
 const CODE: u64 = 0x10_0000;
@@ -20,12 +20,7 @@ const STORES: u64 = 1000;
 
 /// 16 MiB, identity-mapped by large pages, and both windows.
 fn machine(program: &[u8]) -> Cpu {
-    let mut memory = Memory::new(16 << 20).expect("memory");
-    memory.store(0x1000, &0x2003_u64.to_le_bytes());
-    memory.store(0x2000, &(DIRECTORY | 3).to_le_bytes());
-    for large in 0..8_u64 {
-        memory.store(DIRECTORY + 8 * large, &(large << 21 | 0x83).to_le_bytes());
-    }
+    let mut memory = bare::identity();
     for entry in ENTRIES {
         memory.store(entry, &(TABLE | 3).to_le_bytes());
     }

@@ -288,20 +288,25 @@ impl Builder<'_> {
         self.bytes(&[0xc4, 0x62 ^ (address >> 3) << 5, 0x5b, 0xf7, 0xe8 | (address & 7)]); // shrx r13d, address, esp (12)
     }
 
+    /// Continues here if the data tables have the page that the bytes from the linear address in R10 on are in, with R13 = its
+    /// slot; returns the displacement of the other way.
+    pub(super) fn look_up(&mut self, tags: i32, length: i32) -> usize {
+        self.slot(host::R10);
+        self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tags]
+        self.bytes(&tags.to_le_bytes());
+        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), length - 1, true);
+        self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
+        self.unless_one()
+    }
+
     /// A memory access at the linear address in R10 (see [`Builder::segment`]): translates it, then runs `operation`, which may use RCX and finds
     /// the bytes at [R10+R13].
     pub fn access(&mut self, site: AccessSite, operation: impl FnOnce(&mut Self)) {
         self.resident = None;
         let retry = self.out.len();
-        self.slot(host::R10);
         let tags = if site.write { self.tables.write } else { self.tables.read };
-        self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tags]
-        self.bytes(&tags.to_le_bytes());
-        self.bytes(&[0x4a, 0x8d, 0x4c, 0x11, site.size - 1]); // lea rcx, [rcx+r10+size-1]
-        self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
-        let jump = self.unless_one();
-        self.bytes(&[0x4e, 0x8b, 0xac, 0xec]); // mov r13, [rsp+r13*8+addend]
-        self.bytes(&self.tables.addend.to_le_bytes());
+        let jump = self.look_up(tags, site.size.into());
+        self.load_indexed(host::R13, self.tables.addend);
         let start = self.out.len();
         operation(self);
         let operation = start..self.out.len();

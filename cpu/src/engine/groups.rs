@@ -88,9 +88,7 @@ impl Builder<'_> {
     fn check_table(&mut self, check: Check) {
         let pointer = self.value_of_pointer(check.guest);
         self.lea(host::R10, Some(pointer), None, check.low, true);
-        self.slot(host::R10);
-        self.look_up(if check.writes { self.tables.write } else { self.tables.read }, check.length);
-        let jump = self.unless_one();
+        let jump = self.look_up(if check.writes { self.tables.write } else { self.tables.read }, check.length);
         self.cold.push_back(Cold::General { index: self.index, jump });
         self.load_indexed(host::R13, self.tables.addend);
         self.store(host::R13, base_displacement(check.guest));
@@ -112,23 +110,13 @@ impl Builder<'_> {
         self.resident = None;
     }
 
-    /// RCX = 1 if the bytes from R10 on are in the page of slot R13.
-    fn look_up(&mut self, tags: i32, length: i32) {
-        self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+tags]
-        self.bytes(&tags.to_le_bytes());
-        self.lea(host::RCX, Some(host::RCX), Some((host::R10, 1)), length - 1, true);
-        self.bytes(&[0xc4, 0xe2, 0xdb, 0xf7, 0xc9]); // shrx rcx, rcx, rsp (12)
-    }
-
     /// The page is another one than the last: takes it from the tables, or goes on in the general translation.
     pub(super) fn cold_stack_page(&mut self, index: u8, jump: usize, back: usize, check: Check, page: usize) {
         self.index = index;
         self.mark();
         self.aim_here(jump);
         self.lea(host::R10, HOMES[check.guest], None, check.low, true);
-        self.slot(host::R10);
-        self.look_up(self.tables.write, check.length);
-        let general = self.unless_one();
+        let general = self.look_up(self.tables.write, check.length);
         self.bytes(&[0x4a, 0x8b, 0x8c, 0xec]); // mov rcx, [rsp+r13*8+write]
         self.bytes(&self.tables.write.to_le_bytes());
         self.store(host::RCX, self.tables.page(page, offset_of!(StackPage, tag)));

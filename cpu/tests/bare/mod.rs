@@ -40,6 +40,17 @@ pub fn assemble(bits: u32, at: u64, build: impl FnOnce(&mut CodeAssembler) -> Re
     a.assemble(at).expect("a program that assembles")
 }
 
+/// 16 MiB, identity-mapped by large pages: the tables of long mode at 1000h, 2000h and 3000h.
+pub fn identity() -> Memory {
+    let mut memory = Memory::new(16 << 20).expect("memory");
+    memory.store(0x1000, &0x2003_u64.to_le_bytes());
+    memory.store(0x2000, &0x3003_u64.to_le_bytes());
+    for large in 0..8_u64 {
+        memory.store(0x3000 + 8 * large, &(large << 21 | 0x83).to_le_bytes());
+    }
+    memory
+}
+
 /// About to run 64-bit code at this privilege (0 or 3), with the page tables at 1000h.
 pub fn long_mode(cpl: u8, rip: u64, stack: u64) -> State {
     let mut state = State {
