@@ -123,6 +123,7 @@ fn counts(tally: Tally) -> String {
         room_bytes,
         evictions,
         chains,
+        behind,
         lookups,
         jump_hits,
         walks,
@@ -131,7 +132,7 @@ fn counts(tally: Tally) -> String {
     } = tally;
     format!(
         "  blocks: {blocks} translated, {kept_blocks} kept; code cache {:.1} of {:.0} MiB and {:.1} MiB about it, a part forgotten {evictions} times\n\
-         \x20 chains: {chains} jumps led from block to block; dispatcher: {lookups} lookups, {:.1} % by the jump cache\n\
+         \x20 chains: {chains} jumps led from block to block, {behind} blocks put behind the one that leads there; dispatcher: {lookups} lookups, {:.1} % by the jump cache\n\
          \x20 memory: {walks} walks of the guest's tables; {raised} exceptions and interrupts; {isolated} instructions run alone\n",
         mib(kept_bytes),
         mib(room_bytes),

@@ -78,6 +78,47 @@ impl Mode {
     }
 }
 
+/// Of `count` instructions with ways out behind those of `exits`: how many there are from `index` up to the next way out.
+pub fn together(exits: u64, count: u8, index: u8) -> u8 {
+    let next = (exits >> index).trailing_zeros() as u8;
+    next.saturating_add(1).min(count - index)
+}
+
+/// Where the host code of a block lies: what mostly runs, and apart from it what rarely does. Positions count the bytes of the
+/// one, then those of the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Host address of what mostly runs.
+    pub hot: u64,
+    /// Bytes from there to the rest.
+    pub distance: u32,
+    /// Bytes of what mostly runs.
+    pub length: u16,
+}
+
+impl Parts {
+    /// Host address of what rarely runs.
+    pub fn cold(self) -> u64 {
+        self.hot + u64::from(self.distance)
+    }
+
+    /// Host address of a position.
+    #[inline]
+    pub fn address(self, position: u16) -> u64 {
+        let apart = if position < self.length { 0 } else { self.distance - u32::from(self.length) };
+        self.hot + u64::from(position) + u64::from(apart)
+    }
+
+    /// The position of a host address.
+    pub fn position(self, host: u64) -> u16 {
+        let distance = host - self.hot;
+        if distance < self.length.into() {
+            return distance as u16;
+        }
+        u16::try_from(host - self.cold()).expect("an address in the block") + self.length
+    }
+}
+
 /// No block, no page, no link.
 pub const NONE: u32 = u32::MAX;
 
@@ -91,8 +132,8 @@ pub struct Block {
     pub physical: u64,
     /// Guest-physical page of the last byte, when another; all bits set otherwise.
     pub second: u64,
-    /// Host address of the entry from another page, which takes the address from R10.
-    pub host: u64,
+    /// Its host code.
+    pub parts: Parts,
     /// Page of [`crate::memory::Memory`] that the first byte is in.
     pub page: u32,
     /// Page that the last byte is in, when another; [`NONE`] otherwise.
@@ -111,10 +152,15 @@ pub struct Block {
     pub length: u16,
     /// Mode it was made for.
     pub mode: Mode,
+    /// A bit for each instruction at which the block may be left though others follow: what has run is counted from one to
+    /// the next.
+    pub exits: u64,
     /// Instructions.
     pub instructions: u8,
-    /// Bytes from `host` to the entry from within the page.
+    /// Bytes from the beginning of its code to the entry from within the page.
     pub near_distance: u8,
+    /// The entry from another page is apart, where the rest of what rarely runs is.
+    pub entered_apart: bool,
     /// It may run at any address that maps its page; the frame has where it does.
     pub movable: bool,
     /// It uses x87 or SSE registers.
@@ -129,7 +175,7 @@ impl Block {
         rip: 0,
         physical: 0,
         second: u64::MAX,
-        host: 0,
+        parts: Parts { hot: 0, distance: 0, length: 0 },
         page: NONE,
         second_place: NONE,
         next: NONE,
@@ -138,9 +184,11 @@ impl Block {
         marks: 0,
         mark_count: 0,
         length: 0,
+        exits: 0,
         mode: Mode(0),
         instructions: 0,
         near_distance: 0,
+        entered_apart: false,
         movable: false,
         fpu: false,
         valid: true,
@@ -151,9 +199,19 @@ impl Block {
         self.instructions.into()
     }
 
+    /// Instructions from one on that are taken off the budget with it: up to the next way out, or to the end.
+    pub fn together(&self, index: u8) -> u64 {
+        together(self.exits, self.instructions, index).into()
+    }
+
     /// Host address of the entry from within the page.
     pub fn near(&self) -> u64 {
-        self.host + u64::from(self.near_distance)
+        self.parts.hot + u64::from(self.near_distance)
+    }
+
+    /// Host address of the entry from another page, which takes the address from R10.
+    pub fn entry(&self) -> u64 {
+        if self.entered_apart { self.parts.cold() } else { self.parts.hot }
     }
 
     /// Guest-physical page of the last byte, when another than the first's.

@@ -1,6 +1,7 @@
 //! The code buffer, and the guard region that turns an exhausted budget into a fault.
 #![allow(unsafe_code)]
 
+use super::blocks::Parts;
 use std::{io, ptr};
 
 /// Instructions a single stretch of translated code may run before it comes back; a multiple of a page.
@@ -19,6 +20,14 @@ const GUARD: usize = 4096;
 /// What a jump to another page that is not linked adds to the jump cache's entry: never 1 then, see
 /// [`super::exits`].
 pub const NOT_LINKED: i32 = 2;
+/// Of 32 bytes of a region, those for what mostly runs: programs and kernels need 19.
+const HOT_SHARE: usize = 19;
+/// What mostly runs of a block begins at a multiple of this, unless it follows another.
+const ALIGNMENT: usize = 16;
+/// The opcode of a JMP.
+const JUMP: u8 = 0xe9;
+/// Bytes of a JMP.
+pub const JUMP_BYTES: u64 = 5;
 /// Size of the host's large pages, which spare its instruction TLB.
 const LARGE_PAGE: usize = 2 << 20;
 
@@ -29,8 +38,16 @@ fn map(length: usize, protection: i32, more: i32) -> io::Result<*mut u8> {
     if base == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(base.cast()) }
 }
 
+/// Bytes used of a region.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    hot: usize,
+    cold: usize,
+}
+
 /// Executable memory: a head for the host routines and blocks that run once, then regions of one size, which are filled one
-/// after the other, around and around.
+/// after the other, around and around. A region has a part for what mostly runs, and one for what rarely does: so the
+/// former is dense.
 pub struct CodeBuffer {
     map: *mut u8,
     mapped: usize,
@@ -39,8 +56,8 @@ pub struct CodeBuffer {
     regions: usize,
     /// The region being filled, from 1 on.
     current: usize,
-    /// Bytes used of each region; the first is the head.
-    used: Vec<usize>,
+    /// The first is the head.
+    used: Vec<Used>,
 }
 
 impl CodeBuffer {
@@ -60,7 +77,15 @@ impl CodeBuffer {
             libc::madvise(base.cast(), mapped - LARGE_PAGE, libc::MADV_HUGEPAGE);
             base
         };
-        Ok(CodeBuffer { map, mapped, base, region_bytes, regions, current: 1, used: vec![0; regions + 1] })
+        Ok(CodeBuffer {
+            map,
+            mapped,
+            base,
+            region_bytes,
+            regions,
+            current: 1,
+            used: vec![Used::default(); regions + 1],
+        })
     }
 
     /// How many regions there are for so many bytes, and how large they are.
@@ -94,6 +119,15 @@ impl CodeBuffer {
         if region == 0 { HEAD - SCRATCH } else { HEAD + (region - 1) * self.region_bytes }
     }
 
+    /// Bytes of a region for what mostly runs.
+    fn hot_bytes(&self, region: usize) -> usize {
+        if region == 0 { SCRATCH / 2 } else { self.region_bytes * HOT_SHARE / 32 }
+    }
+
+    fn cold_bytes(&self, region: usize) -> usize {
+        if region == 0 { SCRATCH / 2 } else { self.region_bytes - self.hot_bytes(region) }
+    }
+
     /// The region of a host address; 0: the head.
     pub fn region_of(&self, host: u64) -> usize {
         let offset = (host - self.base as u64) as usize;
@@ -112,33 +146,42 @@ impl CodeBuffer {
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.base, bytes.len()) };
     }
 
-    /// Address where the next block of a region will be placed: at the end of what is used of it, or for region 0 always
-    /// the same.
-    pub fn next(&self, region: usize) -> u64 {
-        self.base as u64 + (self.start_of(region) + if region == 0 { 0 } else { self.used[region] }) as u64
+    /// Addresses where the parts of the next block of a region will be placed: at the ends of what is used of it, or for
+    /// region 0 always the same.
+    pub fn next(&self, region: usize) -> (u64, u64) {
+        let start = self.base as u64 + self.start_of(region) as u64;
+        let Used { hot, cold } = if region == 0 { Used::default() } else { self.used[region] };
+        (start + hot.next_multiple_of(ALIGNMENT) as u64, start + (self.hot_bytes(region) + cold) as u64)
     }
 
-    /// Whether a block of up to `length` bytes fits into the region being filled.
+    /// Whether a block with parts of up to `length` bytes fits into the region being filled.
     pub fn has_room(&self, length: usize) -> bool {
-        self.used[self.current] + length <= self.region_bytes
+        let Used { hot, cold } = self.used[self.current];
+        hot + ALIGNMENT + length <= self.hot_bytes(self.current) && cold + length <= self.cold_bytes(self.current)
     }
 
-    /// Copies a finished block to where [`CodeBuffer::next`] said.
-    pub fn place(&mut self, region: usize, bytes: &[u8]) {
-        let offset = (self.next(region) - self.base as u64) as usize;
-        let end = self.start_of(region) + if region == 0 { SCRATCH } else { self.region_bytes };
-        assert!(offset + bytes.len() <= end, "a block larger than its room");
-        // SAFETY: the range was just checked; nothing executes in it now.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.add(offset), bytes.len()) };
+    /// Copies a finished block to where [`CodeBuffer::next`] said, or what mostly runs over the end of what ran before.
+    pub fn place(&mut self, region: usize, parts: Parts, bytes: &[u8]) {
+        let start = self.base as u64 + self.start_of(region) as u64;
+        let (hot, cold) = bytes.split_at(parts.length.into());
+        let (hot_at, cold_at) = ((parts.hot - start) as usize, (parts.cold() - start) as usize);
+        let (hot_bytes, cold_bytes) = (self.hot_bytes(region), self.cold_bytes(region));
+        let used = Used { hot: hot_at + hot.len(), cold: cold_at - hot_bytes + cold.len() };
+        assert!(used.hot <= hot_bytes && used.cold <= cold_bytes, "a block larger than its room");
+        // SAFETY: the ranges were just checked; nothing executes in them now.
+        unsafe {
+            ptr::copy_nonoverlapping(hot.as_ptr(), parts.hot as *mut u8, hot.len());
+            ptr::copy_nonoverlapping(cold.as_ptr(), parts.cold() as *mut u8, cold.len());
+        }
         if region != 0 {
-            self.used[region] += bytes.len().next_multiple_of(16);
+            self.used[region] = used;
         }
     }
 
     /// Goes on with the next region, which is empty from now on.
     pub fn advance(&mut self) -> usize {
         self.current = self.current % self.regions + 1;
-        self.used[self.current] = 0;
+        self.used[self.current] = Used::default();
         self.current
     }
 
@@ -148,6 +191,14 @@ impl CodeBuffer {
         let displacement = (target as i64 - (site as i64 + 4)) as i32;
         // SAFETY: the site is inside the buffer and belongs to a jump of ours.
         unsafe { ptr::write_unaligned(site as *mut i32, displacement) };
+    }
+
+    /// Puts a jump to `target` at `at`.
+    pub fn put_jump(&mut self, at: u64, target: u64) {
+        assert!(self.contains(at));
+        // SAFETY: what stood there is not entered any more.
+        unsafe { ptr::write(at as *mut u8, JUMP) };
+        self.patch(at + 1, target);
     }
 
     /// The bytes from a host address on, to be looked at.
@@ -189,7 +240,7 @@ impl CodeBuffer {
 
     /// Bytes used for blocks.
     pub fn used(&self) -> usize {
-        self.used.iter().sum()
+        self.used.iter().map(|used| used.hot + used.cold).sum()
     }
 
     /// Bytes there are for blocks.
@@ -199,7 +250,7 @@ impl CodeBuffer {
 
     /// Forgets all blocks.
     pub fn clear(&mut self) {
-        self.used.fill(0);
+        self.used.fill(Used::default());
         self.current = 1;
     }
 }

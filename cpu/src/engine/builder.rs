@@ -1,6 +1,6 @@
 //! Host code for one block: fixed sequences as bytes, guest instructions through iced-x86's encoder.
 
-use super::blocks::Mode;
+use super::blocks::{Mode, Parts, together};
 use super::cold::Cold;
 use super::frame::{TableDisplacements, displacement, register_displacement};
 use super::plan::Plan;
@@ -40,11 +40,11 @@ impl Place {
     pub const FOUND: Place = Place { base: host::R10, index: Some(host::R13), displacement: 0 };
 }
 
-/// A block under construction. It will lie at `base`.
+/// A block under construction.
 pub struct Builder<'a> {
-    /// Host address of the first byte.
-    pub base: u64,
-    /// Bytes so far.
+    /// Where it will lie; the length of what mostly runs is known once that is complete.
+    pub parts: Parts,
+    /// Bytes so far: what mostly runs, then the rest.
     pub out: Vec<u8>,
     /// Sites so far; numbers start at `first_site`.
     pub sites: Vec<Site>,
@@ -70,8 +70,12 @@ pub struct Builder<'a> {
     pub index: u8,
     /// How many the block has.
     pub count: u8,
+    /// As in [`super::blocks::Block`].
+    pub exits: u64,
     /// Which instruction host code belongs to.
     pub marks: Vec<Mark>,
+    /// The site of the jump that what mostly runs ends with, and its target.
+    pub open_end: Option<(u32, u64)>,
     /// Out of line parts.
     pub cold: VecDeque<Cold>,
     /// Whether checks are a LOOP.
@@ -108,7 +112,7 @@ impl Builder<'_> {
 
     /// Host code from here on belongs to instruction `self.index`.
     pub fn mark(&mut self) {
-        self.marks.push(Mark { offset: self.out.len() as u16, index: self.index });
+        self.marks.push(Mark { position: self.out.len() as u16, index: self.index });
     }
 
     /// An operation with a register and [RSP+displacement].
@@ -218,7 +222,7 @@ impl Builder<'_> {
 
     /// Points a displacement to a host address.
     pub fn aim(&mut self, at: usize, target: u64) {
-        let displacement = (target as i64 - (self.base as i64 + at as i64 + 4)) as i32;
+        let displacement = (target as i64 - (self.address_at(at) as i64 + 4)) as i32;
         self.out[at..at + 4].copy_from_slice(&displacement.to_le_bytes());
     }
 
@@ -230,7 +234,12 @@ impl Builder<'_> {
 
     /// Host address of the next byte.
     pub fn here(&self) -> u64 {
-        self.base + self.out.len() as u64
+        self.address_at(self.out.len())
+    }
+
+    /// Host address of a byte by its place in `out`.
+    pub fn address_at(&self, place: usize) -> u64 {
+        self.parts.address(place as u16)
     }
 
     /// Continues here if RCX is 1, and makes it 0; returns the displacement of the other way.
@@ -250,9 +259,14 @@ impl Builder<'_> {
 
     /// Adds a site and calls the service function with it.
     pub fn service(&mut self, site: Site) {
-        let number = self.first_site + self.sites.len() as u32;
+        let number = self.next_site();
         self.sites.push(site);
         self.service_number(number);
+    }
+
+    /// The number of the next site.
+    pub fn next_site(&self) -> u32 {
+        self.first_site + self.sites.len() as u32
     }
 
     /// Calls the service function with a known site number.
@@ -262,16 +276,20 @@ impl Builder<'_> {
         self.jump_to(self.trampolines.service);
     }
 
-    /// Adds instructions to the budget.
-    pub fn allow(&mut self, instructions: i8) {
-        self.bytes(&[0x4d, 0x8d, 0x76, instructions as u8]); // lea r14, [r14+instructions]
+    /// Takes the instructions from `index` to the next way out off the budget.
+    pub fn spend(&mut self, index: u8) -> u8 {
+        let spent = together(self.exits, self.count, index);
+        self.bytes(&[0x4d, 0x8d, 0x76, spent.wrapping_neg()]); // lea r14, [r14-spent]
+        spent
     }
 
-    /// The block's entry: takes its instructions off the budget, and faults if there are not as many left.
+    /// The block's entry: faults if there are fewer instructions left than the block has.
     pub fn entry(&mut self, checked: bool) {
-        self.allow(-(self.count as i8));
-        if checked {
-            self.bytes(&[0x41, 0x8b, 0x0e]);
+        let spent = self.spend(0);
+        match self.count - spent {
+            _ if !checked => {}
+            0 => self.bytes(&[0x41, 0x8b, 0x0e]), // mov ecx, [r14]
+            rest => self.bytes(&[0x41, 0x8b, 0x4e, rest.wrapping_neg()]), // mov ecx, [r14-rest]
         }
     }
 

@@ -37,15 +37,6 @@ pub enum Cold {
         /// Linear target.
         target: u64,
     },
-    /// A jump out of the middle of the block.
-    SideExit {
-        /// The hot jump's displacement.
-        jump: usize,
-        /// Linear target.
-        target: u64,
-        /// How many instructions lie behind the jump: they do not run.
-        rest: u8,
-    },
     /// A jump to another page that is linked to a block.
     FarLink {
         /// What is added to the jump cache's entry.
@@ -107,8 +98,13 @@ pub enum Cold {
 }
 
 impl Builder<'_> {
-    /// Emits everything that is reached rarely.
-    pub fn finish(&mut self) {
+    /// Emits everything that is reached rarely. `entered_apart`: so is the entry from another page.
+    pub fn finish(&mut self, entered_apart: bool) {
+        self.parts.length = self.out.len() as u16;
+        if entered_apart {
+            self.movable_entry();
+            self.jump_to(self.parts.hot);
+        }
         // Where segments have limits, only the last instruction of a block jumps.
         let last = self.index;
         while let Some(one) = self.cold.pop_front() {
@@ -118,24 +114,21 @@ impl Builder<'_> {
                 }
                 Cold::Link { jump, target } => {
                     self.aim_here(jump);
-                    let site =
-                        Site::Link { target, movable: self.movable, jump: self.base + jump as u64, stub: self.here() };
-                    self.service(site);
+                    if jump + 4 == usize::from(self.parts.length) {
+                        self.open_end = Some((self.next_site(), target));
+                    }
+                    let jump = self.address_at(jump);
+                    self.service(Site::Link { target, movable: self.movable, jump, stub: self.here() });
                 }
                 Cold::Far { jump, target } if self.mode.flat() => {
                     self.aim_here(jump);
-                    self.continue_at(target);
-                }
-                Cold::SideExit { jump, target, rest } => {
-                    self.aim_here(jump);
-                    self.allow(rest as i8);
                     self.continue_at(target);
                 }
                 Cold::FarLink { check, jump, link, target } => {
                     self.aim_here(jump);
                     let (position, stub) = (self.sites.len(), self.here());
                     self.service(Site::Miss);
-                    let at = |offset: usize| self.base + offset as u64;
+                    let at = |place: usize| self.address_at(place);
                     let (check, jump, link, unlinked) = (at(check), at(jump), at(link), self.here());
                     self.sites[position] = Site::FarLink { target, check, jump, stub, link, unlinked };
                     self.constant(host::R10, target);
@@ -163,7 +156,7 @@ impl Builder<'_> {
                 }
                 Cold::LoadFpu { jump, back } => {
                     self.aim_here(jump);
-                    self.constant(host::RCX, self.base + back as u64);
+                    self.constant(host::RCX, self.address_at(back));
                     self.store(host::RCX, displacement!(resume));
                     self.jump_to(self.trampolines.load_fpu);
                 }
@@ -185,12 +178,12 @@ impl Builder<'_> {
         if let Some(address) = site.constant {
             self.constant(host::R10, i64::from(address) as u64);
         }
-        let number = self.first_site + self.sites.len() as u32;
+        let number = self.next_site();
         self.service_number(number);
         site.block = self.block;
         site.index = index;
-        site.retry = self.base + retry as u64;
-        site.after = self.base + operation.end as u64;
+        site.retry = self.address_at(retry);
+        site.after = self.address_at(operation.end);
         site.bounce = self.here();
         self.sites.push(Site::Access(site));
         self.out.extend_from_within(operation);

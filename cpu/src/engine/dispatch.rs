@@ -223,7 +223,7 @@ impl Engine {
         if joins && mode.flat() {
             let block = self.blocks.get(number);
             let last = rip.wrapping_add(u64::from(block.length.max(1)) - 1);
-            self.tlb.fill_jump(mode, rip, last, block.host, number);
+            self.tlb.fill_jump(mode, rip, last, block.entry(), number);
         }
         Ok(number)
     }

@@ -3,13 +3,13 @@
 
 use super::Engine;
 use super::sites::Site;
-use super::translate::LARGEST_BLOCK;
+use super::translate::LARGEST_PART;
 
 impl Engine {
     /// Whether any block fits. What is known about the blocks of a region takes no more than their code may.
     pub(super) fn has_room(&self) -> bool {
         let known = self.blocks.bytes(self.buffer.current());
-        self.buffer.has_room(LARGEST_BLOCK) && known < self.buffer.region_bytes()
+        self.buffer.has_room(LARGEST_PART) && known < self.buffer.region_bytes()
     }
 
     /// Makes room for a block. Not while a block that goes on is running.
@@ -18,6 +18,7 @@ impl Engine {
             return;
         }
         let region = self.buffer.advance();
+        self.open_end = None;
         if self.blocks.next_number(region) != self.blocks.first_number(region) {
             self.tally.evictions += 1;
             self.generation += 1;
@@ -29,13 +30,15 @@ impl Engine {
     pub(super) fn link(&mut self, site: u32, number: u32) {
         let block = *self.block(number);
         match self.blocks.site(site) {
+            // What falls through into the block needs no jump.
+            Site::Link { jump, .. } if jump - 1 == block.near() => return,
             Site::Link { jump, .. } if block.second_page().is_none() => {
                 self.buffer.patch(jump, block.near());
                 self.tally.chains += 1;
             }
             Site::FarLink { check, jump, link, unlinked, .. } => {
                 if !block.movable {
-                    self.buffer.patch_far(check, link, block.host);
+                    self.buffer.patch_far(check, link, block.entry());
                 }
                 self.buffer.patch(jump, unlinked);
             }

@@ -82,9 +82,8 @@ impl Engine {
     pub(super) fn execute(&mut self, block: u32, index: u8, instruction: &Instruction, after: u64) -> u32 {
         let rip = self.rip_in(block, index);
         let instruction = &moved_to(instruction, rip);
-        let length = self.block(block).count();
-        let allowance = self.frame().budget - self.guard.base() + length - u64::from(index);
-        let rest = length - u64::from(index);
+        let rest = self.block(block).together(index);
+        let allowance = self.frame().budget - self.guard.base() + rest;
         let mut completed = 0;
         let allowance = if rest == 1 { allowance } else { 1 };
         if let Some(resumed) = self.execute_quickly(block, rip, instruction, allowance, rest, after) {

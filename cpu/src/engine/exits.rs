@@ -54,8 +54,12 @@ impl Builder<'_> {
 
     /// What a jump with displacement at `jump` to a constant target becomes.
     pub fn leave(&mut self, jump: usize, target: u64) {
-        let near = self.is_near(target);
-        self.cold.push_back(if near { Cold::Link { jump, target } } else { Cold::Far { jump, target } });
+        if self.is_near(target) {
+            self.cold.push_back(Cold::Link { jump, target });
+        } else {
+            // Out of line, but not rare: next to each other.
+            self.cold.push_front(Cold::Far { jump, target });
+        }
     }
 
     /// Whether nothing follows the instruction in its block.

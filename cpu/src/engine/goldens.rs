@@ -189,11 +189,13 @@ struct Hot {
 }
 
 /// Follows the code of a block from `start` to `stop`, or out of the block.
-fn follow(engine: &Engine, start: u64, stop: u64, block: std::ops::Range<u64>) -> Hot {
+fn follow(engine: &Engine, start: u64, stop: u64, parts: &[std::ops::Range<u64>; 2]) -> Hot {
     let mut hot = Hot { first: start, end: start, ..Hot::default() };
     let mut at = start;
-    while at != stop && block.contains(&at) {
-        let bytes = engine.buffer.bytes(at, (block.end - at).min(15) as usize);
+    while at != stop
+        && let Some(part) = parts.iter().find(|part| part.contains(&at))
+    {
+        let bytes = engine.buffer.bytes(at, (part.end - at).min(15) as usize);
         let one = Decoder::with_ip(64, &bytes, at, DecoderOptions::NONE).decode();
         hot.instructions += 1;
         hot.end = hot.end.max(one.next_ip());
@@ -231,14 +233,15 @@ fn lines(bits: u32, guests: &[&str], out: &mut String) {
         let block = engine.translate(rip, rip, mode, 2, false).expect("a block");
         let marks = engine.blocks.marks(block);
         let block = engine.block(block);
-        let range = block.host..engine.buffer.next(1);
-        let mark = |index: usize| marks.get(index).map(|mark| block.host + u64::from(mark.offset));
+        let (start, end) = (block.parts.hot, block.parts.hot + u64::from(block.parts.length));
+        let parts = [start..end, block.parts.cold()..engine.buffer.next(1).1];
+        let mark = |index: usize| marks.get(index).map(|mark| block.parts.address(mark.position));
         let first = mark(1).expect("each instruction has a mark");
         let ends = block.count() == 1;
         // What lies out of line has marks, too, behind all that run.
-        let stop = if ends { range.end } else { mark(2).expect("a mark") };
+        let stop = if ends { end } else { mark(2).expect("a mark") };
         if number == 0 {
-            let entry = follow(&engine, range.start, first, range.clone());
+            let entry = follow(&engine, start, first, &parts);
             writeln!(
                 out,
                 "\n{bits}-bit code\n{:40} {:3} {:4} bytes",
@@ -248,7 +251,7 @@ fn lines(bits: u32, guests: &[&str], out: &mut String) {
             )
             .expect("text");
         }
-        let hot = follow(&engine, first, stop, range);
+        let hot = follow(&engine, first, stop, &parts);
         let mut text = String::new();
         let guest = Decoder::with_ip(bits, &bytes, rip, DecoderOptions::AMD).decode();
         formatter.format(&guest, &mut text);

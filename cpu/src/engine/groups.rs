@@ -123,7 +123,7 @@ impl Builder<'_> {
         self.store(host::R13, self.tables.page(page, offset_of!(StackPage, slot)));
         self.load_indexed(host::R13, self.tables.addend);
         self.store(host::R13, self.tables.page(page, offset_of!(StackPage, addend)));
-        self.jump_to(self.base + back as u64);
+        self.jump_to(self.address_at(back));
         self.cold_general(index, general);
     }
 
@@ -133,6 +133,6 @@ impl Builder<'_> {
         self.mark();
         let stub = self.here();
         self.aim(jump, stub);
-        self.service(Site::General { block: self.block, index, jump: self.base + jump as u64, stub });
+        self.service(Site::General { block: self.block, index, jump: self.address_at(jump), stub });
     }
 }

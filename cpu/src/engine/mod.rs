@@ -58,7 +58,7 @@ use std::io;
 use tally::Tally;
 use tlb::Tlb;
 use trampolines::Trampolines;
-use translate::Room;
+use translate::{OpenEnd, Room};
 
 /// Bytes of translated code kept, and as much at most for what is known about it, unless somebody wants another number.
 const CODE_BYTES: usize = 64 << 20;
@@ -112,6 +112,7 @@ pub struct Engine {
     tally: Tally,
     bounce: Bounce,
     optimisations: Optimisations,
+    open_end: Option<OpenEnd>,
     /// The bits of the mode that segments decide.
     segment_mode: u16,
     /// The segments it was made of, and whether they were paragraphs.
@@ -168,6 +169,7 @@ impl Engine {
             tally: Tally::default(),
             bounce: Bounce::default(),
             optimisations: Optimisations::default(),
+            open_end: None,
             segment_mode: 0,
             seen_segments: Default::default(),
         });
@@ -237,6 +239,7 @@ impl Engine {
         let format = Format::of(self.state());
         self.tlb.set_format(format);
         self.buffer.clear();
+        self.open_end = None;
         self.generation += 1;
     }
 

@@ -1,5 +1,6 @@
 //! Sites as they are kept: a third of the size, relative to the host code of their block.
 
+use super::blocks::Parts;
 use super::sites::{AccessSite, Site};
 use crate::exception::Exception;
 use iced_x86::Instruction;
@@ -18,7 +19,7 @@ mod flag {
     pub const NUMBER: u32 = 8;
 }
 
-/// A site; see [`Site`]. Host addresses are distances from the beginning of the block's code, 64-bit ones stand in halves:
+/// A site; see [`Site`]. Host addresses are positions in the block's code, 64-bit ones stand in halves:
 /// nothing in here needs to be aligned to more than four bytes.
 #[derive(Clone, Copy)]
 pub enum Packed {
@@ -60,10 +61,9 @@ impl AccessSite {
 }
 
 impl Packed {
-    /// Packs a site of a block whose code begins at `base`. Instructions go to the end of `instructions`.
-    pub fn new(site: &Site, block: u32, base: u64, instructions: &mut Vec<Instruction>) -> Packed {
-        // A block has less than 64 KiB.
-        let near = |host: u64| (host - base) as u16;
+    /// Packs a site of a block whose code lies in `parts`. Instructions go to the end of `instructions`.
+    pub fn new(site: &Site, block: u32, parts: Parts, instructions: &mut Vec<Instruction>) -> Packed {
+        let near = |host: u64| parts.position(host);
         match *site {
             Site::Miss => Packed::Miss,
             Site::Fault => Packed::Fault,
@@ -119,10 +119,10 @@ impl Packed {
         }
     }
 
-    /// The site, of a block whose code begins at `base`.
+    /// The site, of a block whose code lies in `parts`.
     #[inline]
-    pub fn site(&self, base: u64, instructions: &[Instruction]) -> Site {
-        let far = |distance: u16| base + u64::from(distance);
+    pub fn site(&self, parts: Parts, instructions: &[Instruction]) -> Site {
+        let far = |position: u16| parts.address(position);
         match *self {
             Packed::Miss => Site::Miss,
             Packed::Fault => Site::Fault,
@@ -175,8 +175,9 @@ mod tests {
 
     #[test]
     fn sites_come_back_as_they_went_in() {
-        let base = 0x7fff_1234_5670;
-        let far = |distance: u64| base + distance;
+        let parts = Parts { hot: 0x7fff_1234_5670, distance: 0x20_0000, length: 7 };
+        let base = parts.hot;
+        let far = |position: u16| parts.address(position);
         let access = AccessSite {
             block: 7,
             index: 63,
@@ -216,8 +217,8 @@ mod tests {
         ];
         let mut instructions = Vec::new();
         for site in sites {
-            let packed = Packed::new(&site, 7, base, &mut instructions);
-            assert_eq!(format!("{:?}", packed.site(base, &instructions)), format!("{site:?}"));
+            let packed = Packed::new(&site, 7, parts, &mut instructions);
+            assert_eq!(format!("{:?}", packed.site(parts, &instructions)), format!("{site:?}"));
         }
         assert!(size_of::<Packed>() <= 24);
     }

@@ -5,7 +5,7 @@
 //! with its target, as the number of its site and how often the site's region had been forgotten: so a jump whose own
 //! region is gone by then is told from one that must be pointed back to its stub.
 
-use super::blocks::{Block, Mode, NONE};
+use super::blocks::{Block, Mode, NONE, Parts};
 use super::buffer::CodeBuffer;
 use super::packed::Packed;
 use super::pages::CodePages;
@@ -25,11 +25,11 @@ pub fn region_of(number: u32) -> usize {
     (number >> INDEX_BITS) as usize
 }
 
-/// Which instruction the host code from an offset on belongs to.
+/// Which instruction the host code from a position on belongs to.
 #[derive(Clone, Copy)]
 pub struct Mark {
-    /// Bytes from the block's beginning.
-    pub offset: u16,
+    /// Where that is in the block's code.
+    pub position: u16,
     /// Instruction of the block.
     pub index: u8,
 }
@@ -81,7 +81,7 @@ pub struct Finished<'a> {
     pub block: Block,
     /// Offset of each instruction from the block's first.
     pub offsets: &'a mut dyn Iterator<Item = u16>,
-    /// Which instruction the host code from an offset on belongs to, ascending.
+    /// Which instruction the host code from a position on belongs to, ascending.
     pub marks: &'a [Mark],
     /// What its calls of Rust mean.
     pub sites: &'a [Site],
@@ -127,8 +127,8 @@ impl Blocks {
     pub fn site(&self, number: u32) -> Site {
         let region = self.region(number);
         let packed = &region.sites[(number & INDEX) as usize];
-        let base = packed.block().map_or(0, |block| self.get(block).host);
-        packed.site(base, &region.instructions)
+        let parts = packed.block().map_or(Parts::default(), |block| self.get(block).parts);
+        packed.site(parts, &region.instructions)
     }
 
     /// The sites of a region.
@@ -188,20 +188,22 @@ impl Blocks {
     /// Host address of an instruction.
     pub fn host_of(&self, number: u32, index: u8) -> u64 {
         // The first mark is the block's entry.
-        self.get(number).host + u64::from(self.marks(number)[usize::from(index) + 1].offset)
+        self.get(number).parts.address(self.marks(number)[usize::from(index) + 1].position)
     }
 
     /// The instruction that a host address inside the block belongs to.
     pub fn index_at(&self, number: u32, host: u64) -> u8 {
-        let offset = (host - self.get(number).host) as u16;
+        let position = self.get(number).parts.position(host);
         let marks = self.marks(number);
-        let position = marks.partition_point(|mark| mark.offset <= offset);
-        marks[position.saturating_sub(1)].index
+        let place = marks.partition_point(|mark| mark.position <= position);
+        marks[place.saturating_sub(1)].index
     }
 
-    /// The block of a region whose host code contains an address (they are placed in ascending order).
+    /// The block of a region whose host code contains an address (both parts are placed in ascending order).
     pub fn at_host(&self, region: usize, host: u64) -> u32 {
-        let index = self.regions[region].blocks.partition_point(|block| block.host <= host);
+        let blocks = &self.regions[region].blocks;
+        let hot = blocks.first().is_some_and(|first| host < first.parts.cold());
+        let index = blocks.partition_point(|block| host >= if hot { block.parts.hot } else { block.parts.cold() });
         (region << INDEX_BITS | (index - 1)) as u32
     }
 
@@ -219,7 +221,7 @@ impl Blocks {
         home.offsets.extend(offsets);
         home.marks.extend_from_slice(marks);
         let Region { sites: known, instructions, .. } = home;
-        known.extend(sites.iter().map(|site| Packed::new(site, number, block.host, instructions)));
+        known.extend(sites.iter().map(|site| Packed::new(site, number, block.parts, instructions)));
         home.blocks.push(block);
         if region != 0 {
             self.live += 1;
@@ -342,12 +344,15 @@ impl Blocks {
 
     /// Points the jumps that lead to a block back to their stubs, but for those of a region that is about to go.
     fn unlink(&mut self, number: u32, buffer: &mut CodeBuffer, going: Option<usize>) {
+        let near = self.get(number).near();
         let mut at = std::mem::replace(&mut self.get_mut(number).links, NONE);
         while at != NONE {
             let Incoming { site, epoch, next } = self.region(number).links[at as usize];
             let home = region_of(site);
             if self.regions[home].epoch == epoch && Some(home) != going {
                 match self.site(site) {
+                    // The block's own entry stands where the jump was.
+                    Site::Link { jump, stub, .. } if jump - 1 == near => buffer.put_jump(near, stub),
                     Site::Link { jump, stub, .. } | Site::General { jump, stub, .. } => buffer.patch(jump, stub),
                     Site::FarLink { check, jump, stub, .. } => buffer.unpatch_far(check, jump, stub),
                     other => unreachable!("{other:?} is no jump"),

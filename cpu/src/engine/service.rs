@@ -116,7 +116,7 @@ impl Engine {
     /// Goes on before instruction `index` in the general translation of a block, where `link` leads from now on.
     fn go_on_generally(&mut self, number: u32, index: u8, site: u32, jump: u64) -> u32 {
         let block = self.block(number);
-        let (physical, count) = (block.physical, block.count());
+        let (physical, count, exits) = (block.physical, block.count(), block.exits);
         let mode = Mode(block.mode.0 | Mode::GENERAL);
         if !block.valid || self.memory.has_touched() || !self.has_room() {
             let left = self.abort(number, index, Exit::Lookup);
@@ -131,7 +131,8 @@ impl Engine {
                 Err(exception) => return self.abort(number, index, Exit::Raised(exception)),
             },
         };
-        assert!(self.block(general).count() == count, "two translations of the same bytes");
+        let found = self.block(general);
+        assert!((found.count(), found.exits) == (count, exits), "two translations of the same bytes");
         let host = self.blocks.host_of(general, index);
         self.blocks.note_link(site, general);
         self.buffer.patch(jump, host);
@@ -150,7 +151,7 @@ impl Engine {
     /// Leaves before instruction `index` of a block.
     pub(super) fn abort(&mut self, block: u32, index: u8, exit: Exit) -> u32 {
         let rip = self.rip_in(block, index);
-        let missing = self.block(block).count() - u64::from(index);
+        let missing = self.block(block).together(index);
         let frame = self.frame();
         frame.state.rip = rip;
         frame.budget += missing;
@@ -162,7 +163,7 @@ impl Engine {
 
     /// The count before instruction `index` of the running block.
     pub(super) fn now(&mut self, block: u32, index: u8) -> u64 {
-        let missing = self.block(block).count() - u64::from(index);
+        let missing = self.block(block).together(index);
         let left = self.frame().budget - self.guard.base();
         self.limit - left - missing
     }

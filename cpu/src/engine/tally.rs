@@ -19,6 +19,8 @@ pub struct Tally {
     pub evictions: u64,
     /// Jumps that were led straight to a block.
     pub chains: u64,
+    /// Blocks put behind the one that leads there.
+    pub behind: u64,
     /// Blocks looked for in Rust.
     pub lookups: u64,
     /// How many of them the jump cache found.

@@ -185,12 +185,11 @@ impl Builder<'_> {
                 self.bytes(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
                 let jump = self.out.len() - 4;
                 let target = instruction.near_branch_target();
+                self.leave(jump, target);
                 if self.is_last() {
-                    self.leave(jump, target);
                     self.continue_at(next);
                 } else {
-                    // Out of line, but not rare: next to what is run.
-                    self.cold.push_front(Cold::SideExit { jump, target, rest: self.count - self.index - 1 });
+                    self.spend(self.index + 1);
                 }
             }
             FlowControl::Call => {

@@ -1,7 +1,8 @@
 //! From guest bytes to a block: decode, classify, emit, place.
 
 use super::Engine;
-use super::blocks::{Block, Mode};
+use super::blocks::{Block, Mode, Parts};
+use super::buffer::JUMP_BYTES;
 use super::builder::Builder;
 use super::cold::Cold;
 use super::frame::TableDisplacements;
@@ -19,11 +20,11 @@ use std::collections::VecDeque;
 /// Instructions in a block at most; one byte counts them.
 pub const LONGEST_BLOCK: usize = 64;
 /// Conditional jumps in the middle of a block at most. What lies behind more of them is rarely reached from the block's start.
-const SIDE_EXITS: usize = 4;
+const SIDE_EXITS: usize = 8;
 /// Guest bytes that the longest block can take: no instruction has more than 15.
 pub const LONGEST_FETCH: usize = 16 * LONGEST_BLOCK;
-/// Host bytes that the longest block can take.
-pub const LARGEST_BLOCK: usize = 48 << 10;
+/// Host bytes that each part of the longest block can take.
+pub const LARGEST_PART: usize = 24 << 10;
 
 /// The model has neither LZCNT nor TZCNT: their encodings are BSR and BSF. It is AMD's: 66h makes a near branch 16 bits
 /// wide. PAUSE is a NOP, and with REX.B an XCHG, which iced-x86 knows only without PAUSE.
@@ -57,6 +58,25 @@ struct Origin {
     mode: Mode,
     /// It goes to the scratch area.
     once: bool,
+}
+
+/// A jump that the code placed last ends with: the block that it leads to may take its place.
+pub struct OpenEnd {
+    /// Host address of the jump.
+    jump: u64,
+    site: u32,
+    /// What it leads to, as in [`Block`].
+    rip: u64,
+    movable: bool,
+    physical: u64,
+    mode: Mode,
+}
+
+impl OpenEnd {
+    fn leads_to(&self, origin: &Origin) -> bool {
+        (self.rip, self.movable, self.physical, self.mode) == (origin.rip, origin.movable, origin.physical, origin.mode)
+            && origin.second_page.is_none()
+    }
 }
 
 /// What bounds a block.
@@ -137,8 +157,14 @@ impl Engine {
         let &Origin { rip, movable, physical, second_page, mode, once } = origin;
         let region = if once { 0 } else { self.buffer.current() };
         let block = self.blocks.next_number(region);
-        let base = self.buffer.next(region);
+        let falls_through = !once && self.optimisations.has(Optimisation::FallThrough);
+        let behind = self.open_end.take_if(|end| falls_through && end.leads_to(origin));
+        let (next, cold_at) = self.buffer.next(region);
+        let hot_at = behind.as_ref().map_or(next, |end| end.jump);
+        let parts = Parts { hot: hot_at, distance: (cold_at - hot_at) as u32, length: u16::MAX };
         let fpu = steps.iter().any(Step::uses_fpu);
+        let goes_on = |step: &Step| u64::from(step.is_side_exit());
+        let exits = steps[..steps.len() - 1].iter().rev().fold(0, |all, step| all << 1 | goes_on(step));
         let trampolines = self.trampolines;
         let joins = !once && !mode.isolated() && mode.flat() && self.optimisations.has(Optimisation::KeptBlocks);
         let grouped = self.optimisations.has(Optimisation::GroupedLookup)
@@ -154,10 +180,10 @@ impl Engine {
         }
         marks.clear();
         // The block's entry.
-        marks.push(Mark { offset: 0, index: 0 });
+        marks.push(Mark { position: 0, index: 0 });
         let inlines = joins && self.optimisations.has(Optimisation::InlineStrings);
         let mut builder = Builder {
-            base,
+            parts,
             out: emitted,
             sites,
             first_site: self.blocks.next_site(region),
@@ -171,20 +197,23 @@ impl Engine {
             movable,
             index: 0,
             count: steps.len() as u8,
+            exits,
             marks,
             plan,
             resident: None,
             loops: self.optimisations.has(Optimisation::LoopChecks),
             inlines,
             cold,
+            open_end: None,
             tables: TableDisplacements::new(mode.user()),
             trampolines: &trampolines,
             encoder: &mut self.encoder,
         };
-        if movable {
+        let entered_apart = movable && behind.is_some();
+        if movable && !entered_apart {
             builder.movable_entry();
         }
-        let near = builder.here();
+        let near_distance = builder.out.len() as u8;
         builder.entry(!once);
         if fpu {
             builder.require_fpu();
@@ -206,9 +235,9 @@ impl Engine {
         if last.raises.is_none() && !last.is_transfer() {
             builder.continue_at(end);
         }
-        builder.finish();
-        let Builder { mut out, mut sites, marks, plan, cold, .. } = builder;
-        self.buffer.place(region, &out);
+        builder.finish(entered_apart);
+        let Builder { parts, mut out, mut sites, marks, plan, cold, open_end, .. } = builder;
+        self.buffer.place(region, parts, &out);
         let block = Block {
             rip,
             movable,
@@ -217,15 +246,31 @@ impl Engine {
             length: end.wrapping_sub(rip) as u16,
             mode,
             fpu,
-            host: base,
-            near_distance: (near - base) as u8,
+            parts,
+            near_distance,
+            entered_apart,
             instructions: steps.len() as u8,
+            exits,
             ..Block::NEW
         };
         let offsets = &mut steps.iter().map(|one| one.instruction.ip().wrapping_sub(rip) as u16);
         let finished = Finished { block, offsets, marks: &marks, sites: &sites };
         self.tally.blocks += 1;
         let number = self.blocks.insert(region, finished, &mut self.memory, &mut self.tlb);
+        if let Some(end) = behind {
+            self.blocks.note_link(end.site, number);
+            self.tally.behind += 1;
+        }
+        if !once {
+            self.open_end = open_end.map(|(site, target)| OpenEnd {
+                jump: parts.hot + u64::from(parts.length) - JUMP_BYTES,
+                site,
+                rip: target,
+                movable,
+                physical: physical & !(PAGE - 1) | target % PAGE,
+                mode: Mode(mode.0 & !Mode::GENERAL),
+            });
+        }
         out.clear();
         sites.clear();
         self.room = Room { plan, emitted: out, sites, marks, cold, ..Room::default() };
