@@ -267,7 +267,7 @@ impl Engine {
                 site,
                 rip: target,
                 movable,
-                physical: physical & !(PAGE - 1) | target % PAGE,
+                physical: physical & !(PAGE - 1) | (target % PAGE),
                 mode: Mode(mode.0 & !Mode::GENERAL),
             });
         }
