@@ -59,6 +59,12 @@ const EXCUSES: &[Excuse] = &[
         reason: "microcode enters MMX state before it faults, and reports the first byte of the operand",
     },
     Excuse {
+        mnemonics: &[Mnemonic::Cmpsb, Mnemonic::Cmpsw, Mnemonic::Cmpsd, Mnemonic::Cmpsq],
+        vectors: &[13, 14],
+        excused: Excused { address: true, error: true, vector: true, ..NOTHING },
+        reason: "of two bad operands some processors report the second one",
+    },
+    Excuse {
         mnemonics: &[Mnemonic::Call],
         vectors: &[12, 14],
         excused: Excused { vector: true, ..NOTHING },
@@ -100,6 +106,9 @@ fn instruction_at(program: &Program, outcome: &Outcome) -> Option<Instruction> {
 /// What may differ from this outcome of the host.
 pub fn excuse(program: &Program, host: &Outcome) -> Excused {
     let Some(instruction) = instruction_at(program, host) else { return NOTHING };
+    if instruction.mnemonic() == Mnemonic::Cmpsd && !instruction.is_string_instruction() {
+        return NOTHING;
+    }
     EXCUSES
         .iter()
         .find(|excuse| excuse.mnemonics.contains(&instruction.mnemonic()) && excuse.vectors.contains(&host.vector))

@@ -23,6 +23,7 @@ pub unsafe fn serve(arena: *mut Arena, images: &[Vec<u8>], input: i32, output: i
     // SAFETY: the process has one thread and owns all that it maps; the arena is ours between two bytes of the pipes.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::munmap(LOWEST as *mut c_void, (INHERITED - LOWEST) as usize);
         let mut frames = Frames { bytes: map_frames(), images, holds: usize::MAX };
         install_handler();
         let mut byte = 0u8;
@@ -39,6 +40,11 @@ pub unsafe fn serve(arena: *mut Arena, images: &[Vec<u8>], input: i32, output: i
         libc::_exit(0)
     }
 }
+
+/// The lowest address that can be mapped, and the end of what a case's addresses reach by displacements alone. What the
+/// parent has mapped there (its engine's code) a case could meet, where a guest has nothing.
+const LOWEST: u64 = 0x1_0000;
+const INHERITED: u64 = 1 << 31;
 
 /// Most single steps of a run.
 pub const STEPS: u64 = 10_000;
