@@ -209,6 +209,12 @@ impl Block {
         self.parts.hot + u64::from(self.near_distance)
     }
 
+    /// Whether the entry stands where the jump with its displacement at `displacement` was: see
+    /// [`super::translate::OpenEnd`].
+    pub fn stands_over(&self, displacement: u64) -> bool {
+        displacement == self.near() + 1
+    }
+
     /// Host address of the entry from another page, which takes the address from R10.
     pub fn entry(&self) -> u64 {
         if self.entered_apart { self.parts.cold() } else { self.parts.hot }
@@ -222,5 +228,27 @@ impl Block {
     /// Bytes of the instructions in the page of the first.
     pub fn head(&self) -> u64 {
         u64::from(self.length).min(PAGE - self.physical % PAGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_reach_to_the_next_way_out_or_the_end() {
+        assert_eq!((0..4).map(|index| together(0, 4, index)).collect::<Vec<_>>(), [4, 3, 2, 1]);
+        assert_eq!((0..4).map(|index| together(0b0101, 4, index)).collect::<Vec<_>>(), [1, 2, 1, 1]);
+        let exits = 1 << 62;
+        assert_eq!([0, 62, 63].map(|index| together(exits, 64, index)), [63, 1, 1]);
+        assert_eq!([0, 63].map(|index| together(0, 64, index)), [64, 1]);
+    }
+
+    #[test]
+    fn positions_count_both_parts() {
+        let parts = Parts { hot: 0x1000, distance: 0x800, length: 7 };
+        for (position, host) in [(0, 0x1000), (6, 0x1006), (7, 0x1800), (8, 0x1801)] {
+            assert_eq!((parts.address(position), parts.position(host)), (host, position));
+        }
     }
 }

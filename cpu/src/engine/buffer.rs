@@ -193,6 +193,14 @@ impl CodeBuffer {
         unsafe { ptr::write_unaligned(site as *mut i32, displacement) };
     }
 
+    /// Where the jump at `at` leads.
+    pub fn target_of(&self, at: u64) -> u64 {
+        assert!(self.contains(at));
+        // SAFETY: a jump of ours, in readable memory.
+        let displacement = unsafe { ptr::read_unaligned((at + 1) as *const i32) };
+        (at + JUMP_BYTES).wrapping_add_signed(displacement.into())
+    }
+
     /// Puts a jump to `target` at `at`.
     pub fn put_jump(&mut self, at: u64, target: u64) {
         assert!(self.contains(at));
@@ -262,7 +270,7 @@ impl Drop for CodeBuffer {
     }
 }
 
-/// Readable zeros with nothing below them. A block's entry loads from `base + budget left`; when less than the block
+/// Readable zeros with nothing below them. A block's entry loads from `base + budget left` when it is done; when less than the block
 /// needs is left the load faults, with every guest register and flag intact and not one instruction spent on a branch.
 pub struct Guard {
     map: *mut u8,

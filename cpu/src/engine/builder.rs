@@ -283,7 +283,8 @@ impl Builder<'_> {
         spent
     }
 
-    /// The block's entry: faults if there are fewer instructions left than the block has.
+    /// The block's entry: takes what runs up to the first way out off the budget, and faults if fewer instructions are left than
+    /// the block has.
     pub fn entry(&mut self, checked: bool) {
         let spent = self.spend(0);
         match self.count - spent {

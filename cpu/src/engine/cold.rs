@@ -1,14 +1,15 @@
-//! The parts of a block that lie behind its last instruction: what leads out of its middle, and then what is reached rarely,
-//! slow paths, jumps not linked yet, exceptions known in advance.
+//! The part of a block that lies apart from what mostly runs: ways out to other pages, and then what is reached rarely, slow
+//! paths, jumps not linked yet, exceptions known in advance.
 
 use super::builder::{Builder, host};
 use super::frame::displacement;
 use super::plan::Check;
 use super::sites::{AccessSite, Site};
+use super::translate::LARGEST_PART;
 use crate::exception::Exception;
 use iced_x86::Instruction;
 
-/// Code placed after the block's last instruction.
+/// Code that is placed apart.
 pub enum Cold {
     /// The slow path of a memory access.
     Access {
@@ -100,6 +101,7 @@ pub enum Cold {
 impl Builder<'_> {
     /// Emits everything that is reached rarely. `entered_apart`: so is the entry from another page.
     pub fn finish(&mut self, entered_apart: bool) {
+        assert!(self.out.len() <= LARGEST_PART, "a block larger than any can be");
         self.parts.length = self.out.len() as u16;
         if entered_apart {
             self.movable_entry();
@@ -162,6 +164,7 @@ impl Builder<'_> {
                 }
             }
         }
+        assert!(self.out.len() - usize::from(self.parts.length) <= LARGEST_PART, "a block larger than any can be");
     }
 
     fn cold_access(
@@ -183,6 +186,8 @@ impl Builder<'_> {
         site.block = self.block;
         site.index = index;
         site.retry = self.address_at(retry);
+        // Something always follows what mostly runs of an access: the way to the next instruction, or out.
+        debug_assert!(operation.end < self.parts.length.into());
         site.after = self.address_at(operation.end);
         site.bounce = self.here();
         self.sites.push(Site::Access(site));

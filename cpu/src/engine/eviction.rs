@@ -30,8 +30,8 @@ impl Engine {
     pub(super) fn link(&mut self, site: u32, number: u32) {
         let block = *self.block(number);
         match self.blocks.site(site) {
-            // What falls through into the block needs no jump.
-            Site::Link { jump, .. } if jump - 1 == block.near() => return,
+            // What falls through into the block needs no jump, and is noted.
+            Site::Link { jump, .. } if block.stands_over(jump) => return,
             Site::Link { jump, .. } if block.second_page().is_none() => {
                 self.buffer.patch(jump, block.near());
                 self.tally.chains += 1;

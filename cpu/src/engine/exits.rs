@@ -57,7 +57,7 @@ impl Builder<'_> {
         if self.is_near(target) {
             self.cold.push_back(Cold::Link { jump, target });
         } else {
-            // Out of line, but not rare: next to each other.
+            // Apart, but not rare: before all that is.
             self.cold.push_front(Cold::Far { jump, target });
         }
     }

@@ -112,6 +112,7 @@ pub struct Engine {
     tally: Tally,
     bounce: Bounce,
     optimisations: Optimisations,
+    /// Only while the code placed last in the region being filled ends with it.
     open_end: Option<OpenEnd>,
     /// The bits of the mode that segments decide.
     segment_mode: u16,

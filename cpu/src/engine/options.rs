@@ -35,7 +35,7 @@ optimisations! {
     LongBlocks "long-blocks" "a block has many instructions; without it one";
     SideExits "side-exits" "a block goes on behind conditional jumps forward, and is left early where they are taken";
     Chaining "chaining" "jumps within a page lead from block to block once they have been taken";
-    FallThrough "fall-through" "a block is put behind the one that leads there, which needs no jump then";
+    FallThrough "fall-through" "a block is put behind the one that leads there, which needs no jump then (nor is any without direct-dispatch)";
     MovableBlocks "movable-blocks" "code of programs is translated once for all addresses it is mapped at";
     FarLinks "far-links" "jumps to other pages lead to the block linked to them if that table says so";
     JumpCache "jump-cache" "indirect jumps and those to other pages find their block in a table";

@@ -63,7 +63,7 @@ impl AccessSite {
 impl Packed {
     /// Packs a site of a block whose code lies in `parts`. Instructions go to the end of `instructions`.
     pub fn new(site: &Site, block: u32, parts: Parts, instructions: &mut Vec<Instruction>) -> Packed {
-        let near = |host: u64| parts.position(host);
+        let at = |host: u64| parts.position(host);
         match *site {
             Site::Miss => Packed::Miss,
             Site::Fault => Packed::Fault,
@@ -72,31 +72,31 @@ impl Packed {
             Site::Access(ref site) => Packed::Access {
                 block: site.block,
                 constant: site.constant.unwrap_or(0),
-                retry: near(site.retry),
-                bounce: near(site.bounce),
-                after: near(site.after),
+                retry: at(site.retry),
+                bounce: at(site.bounce),
+                after: at(site.after),
                 flags: site.flags(),
                 index: site.index,
                 size: site.size,
             },
             Site::System { block, index, instruction, after } => {
                 instructions.push(instruction);
-                Packed::System { block, instruction: instructions.len() as u32 - 1, after: near(after), index }
+                Packed::System { block, instruction: instructions.len() as u32 - 1, after: at(after), index }
             }
             Site::Link { target, movable, jump, stub } => {
-                Packed::Link { block, target: halves(target), jump: near(jump), stub: near(stub), movable }
+                Packed::Link { block, target: halves(target), jump: at(jump), stub: at(stub), movable }
             }
             Site::FarLink { target, check, jump, stub, link, unlinked } => Packed::FarLink {
                 block,
                 target: halves(target),
-                check: near(check),
-                jump: near(jump),
-                stub: near(stub),
-                link: near(link),
-                unlinked: near(unlinked),
+                check: at(check),
+                jump: at(jump),
+                stub: at(stub),
+                link: at(link),
+                unlinked: at(unlinked),
             },
             Site::General { block, index, jump, stub } => {
-                Packed::General { block, jump: near(jump), stub: near(stub), index }
+                Packed::General { block, jump: at(jump), stub: at(stub), index }
             }
             Site::Raise { block, index, exception: Exception { vector, error, address } } => {
                 assert!(address.is_none(), "no page fault is known in advance");
@@ -122,7 +122,7 @@ impl Packed {
     /// The site, of a block whose code lies in `parts`.
     #[inline]
     pub fn site(&self, parts: Parts, instructions: &[Instruction]) -> Site {
-        let far = |position: u16| parts.address(position);
+        let host = |position: u16| parts.address(position);
         match *self {
             Packed::Miss => Site::Miss,
             Packed::Fault => Site::Fault,
@@ -140,26 +140,26 @@ impl Packed {
                 plain: flags & flag::PLAIN != 0,
                 segment: (flags & flag::SEGMENT != 0).then_some((flags >> flag::NUMBER) as u8),
                 constant: (flags & flag::CONSTANT != 0).then_some(constant),
-                retry: far(retry),
-                bounce: far(bounce),
-                after: far(after),
+                retry: host(retry),
+                bounce: host(bounce),
+                after: host(after),
             }),
             Packed::System { block, instruction, after, index } => {
-                Site::System { block, index, instruction: instructions[instruction as usize], after: far(after) }
+                Site::System { block, index, instruction: instructions[instruction as usize], after: host(after) }
             }
             Packed::Link { target, jump, stub, movable, .. } => {
-                Site::Link { target: whole(target), movable, jump: far(jump), stub: far(stub) }
+                Site::Link { target: whole(target), movable, jump: host(jump), stub: host(stub) }
             }
             Packed::FarLink { target, check, jump, stub, link, unlinked, .. } => Site::FarLink {
                 target: whole(target),
-                check: far(check),
-                jump: far(jump),
-                stub: far(stub),
-                link: far(link),
-                unlinked: far(unlinked),
+                check: host(check),
+                jump: host(jump),
+                stub: host(stub),
+                link: host(link),
+                unlinked: host(unlinked),
             },
             Packed::General { block, jump, stub, index } => {
-                Site::General { block, index, jump: far(jump), stub: far(stub) }
+                Site::General { block, index, jump: host(jump), stub: host(stub) }
             }
             Packed::Raise { block, error, index, vector, has_error } => {
                 let exception = Exception { vector, error: has_error.then_some(error), address: None };

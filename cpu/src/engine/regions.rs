@@ -344,15 +344,14 @@ impl Blocks {
 
     /// Points the jumps that lead to a block back to their stubs, but for those of a region that is about to go.
     fn unlink(&mut self, number: u32, buffer: &mut CodeBuffer, going: Option<usize>) {
-        let near = self.get(number).near();
+        let block = *self.get(number);
         let mut at = std::mem::replace(&mut self.get_mut(number).links, NONE);
         while at != NONE {
             let Incoming { site, epoch, next } = self.region(number).links[at as usize];
             let home = region_of(site);
             if self.regions[home].epoch == epoch && Some(home) != going {
                 match self.site(site) {
-                    // The block's own entry stands where the jump was.
-                    Site::Link { jump, stub, .. } if jump - 1 == near => buffer.put_jump(near, stub),
+                    Site::Link { jump, stub, .. } if block.stands_over(jump) => buffer.put_jump(block.near(), stub),
                     Site::Link { jump, stub, .. } | Site::General { jump, stub, .. } => buffer.patch(jump, stub),
                     Site::FarLink { check, jump, stub, .. } => buffer.unpatch_far(check, jump, stub),
                     other => unreachable!("{other:?} is no jump"),

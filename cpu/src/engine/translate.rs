@@ -24,7 +24,7 @@ const SIDE_EXITS: usize = 8;
 /// Guest bytes that the longest block can take: no instruction has more than 15.
 pub const LONGEST_FETCH: usize = 16 * LONGEST_BLOCK;
 /// Host bytes that each part of the longest block can take.
-pub const LARGEST_PART: usize = 24 << 10;
+pub const LARGEST_PART: usize = 20 << 10;
 
 /// The model has neither LZCNT nor TZCNT: their encodings are BSR and BSF. It is AMD's: 66h makes a near branch 16 bits
 /// wide. PAUSE is a NOP, and with REX.B an XCHG, which iced-x86 knows only without PAUSE.
@@ -73,9 +73,9 @@ pub struct OpenEnd {
 }
 
 impl OpenEnd {
+    /// Such a jump never leads to an instruction that ends in the next page.
     fn leads_to(&self, origin: &Origin) -> bool {
         (self.rip, self.movable, self.physical, self.mode) == (origin.rip, origin.movable, origin.physical, origin.mode)
-            && origin.second_page.is_none()
     }
 }
 
@@ -157,8 +157,13 @@ impl Engine {
         let &Origin { rip, movable, physical, second_page, mode, once } = origin;
         let region = if once { 0 } else { self.buffer.current() };
         let block = self.blocks.next_number(region);
-        let falls_through = !once && self.optimisations.has(Optimisation::FallThrough);
+        let wanted = [Optimisation::FallThrough, Optimisation::DirectDispatch];
+        let falls_through = !once && wanted.iter().all(|&one| self.optimisations.has(one));
         let behind = self.open_end.take_if(|end| falls_through && end.leads_to(origin));
+        if let Some(end) = &behind {
+            let Site::Link { stub, .. } = self.blocks.site(end.site) else { unreachable!("a jump within the page") };
+            assert!(self.buffer.target_of(end.jump) == stub, "a jump that leads elsewhere");
+        }
         let (next, cold_at) = self.buffer.next(region);
         let hot_at = behind.as_ref().map_or(next, |end| end.jump);
         let parts = Parts { hot: hot_at, distance: (cold_at - hot_at) as u32, length: u16::MAX };
