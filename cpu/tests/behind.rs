@@ -3,14 +3,13 @@
 
 mod bare;
 
-use bare::{Bare, assemble, long_mode};
-use ftemu_cpu::{Cpu, Icount, Memory, Optimisation, Optimisations};
+use bare::{ALIAS, Bare, assemble, long_mode};
+use ftemu_cpu::{Cpu, Icount, Optimisation, Optimisations};
 use iced_x86::code_asm::*;
 
 const CODE: u64 = 0x10_0000;
-/// The function's page, and where it is mapped once more: code there is translated for all addresses.
+/// The function's page.
 const FUNCTION: u64 = 0x20_0000;
-const ALIAS: u64 = 4 << 30;
 /// Where the first block's operand, the second one and its operand are in the page.
 const FIRST_OPERAND: u64 = 1;
 const SECOND: u64 = 0x40;
@@ -62,14 +61,7 @@ fn program(function: u64) -> Vec<u8> {
 }
 
 fn machine(optimisations: Optimisations, function_at: u64) -> Cpu {
-    let mut memory = Memory::new(16 << 20).expect("memory");
-    memory.store(0x1000, &0x2007_u64.to_le_bytes());
-    for place in [0, ALIAS >> 30] {
-        memory.store(0x2000 + 8 * place, &0x3007_u64.to_le_bytes());
-    }
-    for large in 0..8_u64 {
-        memory.store(0x3000 + 8 * large, &(large << 21 | 0x87).to_le_bytes());
-    }
+    let mut memory = bare::twice();
     memory.store(CODE, &program(function_at));
     memory.store(FUNCTION, &first());
     memory.store(FUNCTION + SECOND, &second());

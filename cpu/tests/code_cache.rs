@@ -2,9 +2,9 @@
 
 mod bare;
 
-use bare::{Bare, long_mode};
+use bare::{ALIAS, Bare, long_mode};
 use ftemu_cpu::state::{State, gpr};
-use ftemu_cpu::{Cpu, Icount, Memory, Optimisation, Optimisations, Stop};
+use ftemu_cpu::{Cpu, Icount, Optimisation, Optimisations, Stop};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -14,21 +14,12 @@ const FUNCTIONS: u64 = 2048;
 const TABLE: u64 = 0x20_0000;
 const DATA: u64 = 0x21_0000;
 const STACK: u64 = 0x30_0000;
-/// Where the same memory is mapped once more: code there is translated for all addresses, if a program has it.
-const ALIAS: u64 = 4 << 30;
 /// The smallest there is.
 const TINY: usize = 1;
 
 /// Twice mapped, and open to programs; in long mode, with the code at `base`.
 fn machine(program: &[u8], entries: &[u64], base: u64, user: bool) -> Cpu {
-    let mut memory = Memory::new(16 << 20).expect("memory");
-    memory.store(0x1000, &0x2007_u64.to_le_bytes());
-    for place in [0, ALIAS >> 30] {
-        memory.store(0x2000 + 8 * place, &0x3007_u64.to_le_bytes());
-    }
-    for large in 0..8_u64 {
-        memory.store(0x3000 + 8 * large, &(large << 21 | 0x87).to_le_bytes());
-    }
+    let mut memory = bare::twice();
     memory.store(CODE, program);
     for (number, entry) in (0..).zip(entries) {
         memory.store(TABLE + 8 * number, &(base + entry).to_le_bytes());

@@ -270,8 +270,9 @@ impl Drop for CodeBuffer {
     }
 }
 
-/// Readable zeros with nothing below them. A block's entry loads from `base + budget left` when it is done; when less than the block
-/// needs is left the load faults, with every guest register and flag intact and not one instruction spent on a branch.
+/// Readable zeros with nothing below them. A block's entry loads from `base + budget left` when the block is done; where
+/// less than it needs is left the load faults, with every guest register and flag intact and not one instruction spent on a
+/// branch.
 pub struct Guard {
     map: *mut u8,
 }

@@ -51,6 +51,22 @@ pub fn identity() -> Memory {
     memory
 }
 
+/// Where [`twice`] maps everything once more: code there is translated for all addresses, if a program has it.
+pub const ALIAS: u64 = 4 << 30;
+
+/// As [`identity`], open to programs, and mapped at [`ALIAS`], too.
+pub fn twice() -> Memory {
+    let mut memory = Memory::new(16 << 20).expect("memory");
+    memory.store(0x1000, &0x2007_u64.to_le_bytes());
+    for place in [0, ALIAS >> 30] {
+        memory.store(0x2000 + 8 * place, &0x3007_u64.to_le_bytes());
+    }
+    for large in 0..8_u64 {
+        memory.store(0x3000 + 8 * large, &(large << 21 | 0x87).to_le_bytes());
+    }
+    memory
+}
+
 /// About to run 64-bit code at this privilege (0 or 3), with the page tables at 1000h.
 pub fn long_mode(cpl: u8, rip: u64, stack: u64) -> State {
     let mut state = State {

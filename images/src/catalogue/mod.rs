@@ -154,6 +154,11 @@ impl Catalogue {
         if let Some(found) = self.store.get(name, progress)? {
             return Ok(found);
         }
+        let _turn = self.store.turn(progress)?;
+        // Whoever had it before may have fetched this.
+        if let Some(found) = self.store.get(name, &mut |_| {})? {
+            return Ok(found);
+        }
         let (bytes, origin) = fetch(self, progress)?;
         self.store.put(name, &bytes, &origin)?;
         Ok((bytes, origin))

@@ -61,6 +61,7 @@ impl Catalogue {
         let mut modules = self.part(modules_part, progress, |catalogue, progress| catalogue.modules(card, progress))?;
         if kernel.1 != modules.1 {
             // They are of two versions: only those of one go together.
+            let _turn = self.store.turn(progress)?;
             kernel = self.kernel(card, progress)?;
             modules = self.modules(card, progress)?;
             self.store.put(kernel_part, &kernel.0, &kernel.1)?;

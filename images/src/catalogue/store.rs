@@ -2,10 +2,12 @@
 //!
 //! A file is written under another name and renamed, its sum last: whoever reads sees a whole pair or none that matches.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use super::{FetchError, Progress};
@@ -56,6 +58,21 @@ impl Store {
         write_whole(&self.folder.join(name), bytes)?;
         let sum = format!("{}  {origin}\n", hex(&Sha256::digest(bytes)));
         write_whole(&self.sum_path(name), sum.as_bytes())
+    }
+
+    /// The right to fetch, which one thread of one process has at a time: apt's lists and downloads are shared.
+    pub(super) fn turn(&self, progress: &mut dyn FnMut(Progress)) -> Result<Flock<File>, FetchError> {
+        fs::create_dir_all(&self.folder).map_err(FetchError::cache(&self.folder))?;
+        let path = self.folder.join("fetching.lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(FetchError::cache(&path))?;
+        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(turn) => return Ok(turn),
+            Err((file, Errno::EWOULDBLOCK)) => file,
+            Err((_, error)) => return Err(FetchError::cache(&path)(error.into())),
+        };
+        progress(Progress::Step("waiting for another ftemu that is fetching".to_owned()));
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| FetchError::cache(&path)(error.into()))
     }
 
     fn sum_path(&self, name: &str) -> PathBuf {

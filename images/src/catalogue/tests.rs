@@ -188,3 +188,17 @@ fn packaged_guests_come_as_files_in_the_cache() {
     stage.catalogue().packaged(guest, &mut |_| panic!("nothing is left to do")).unwrap();
     assert!("gurb".parse::<Packaged>().unwrap_err().contains("grub-rescue"));
 }
+
+#[test]
+fn who_fetches_at_the_same_time_takes_turns() {
+    let stage = Stage::new();
+    stage.serve();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| stage.catalogue().debian(MODE, &mut |_| {}).unwrap());
+        }
+    });
+    let calls = fs::read_to_string(stage.folder.path().join("calls")).unwrap();
+    let downloads = calls.lines().filter(|line| line.contains("download")).count();
+    assert_eq!(downloads, 2, "the kernel and busybox, once each:\n{calls}");
+}
